@@ -1,0 +1,95 @@
+"""Settings: a dataclass per experiment, checked by type and range, changed from the command line by `--set key=value`."""
+
+import dataclasses
+import difflib
+import json
+import typing
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from .errors import UserError
+
+T = TypeVar("T")
+
+
+@typing.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, dataclasses.field))
+def settings(cls: type[T]) -> type[T]:
+    """Makes a class a dataclass of settings: immutable, keyword-only, checked on construction, no unknown keys, no NaN."""
+    return pydantic_dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False), frozen=True, kw_only=True)(cls)
+
+
+@settings
+class Settings:
+    """Settings that every experiment has; its own Config inherits from this one."""
+
+    checkpoint_seconds: float = Field(30.0, gt=0, description="write a checkpoint after so many seconds")
+    checkpoint_steps: int = Field(0, ge=0, description="and after so many steps of a loop; 0 leaves it to the seconds")
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """`; did you mean 'x'?` for the nearest known word, else the list of all of them."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def as_dict(config: Settings) -> dict[str, Any]:
+    """The settings as plain JSON values."""
+    return dict(TypeAdapter(type(config)).dump_python(config, mode="json"))
+
+
+def from_dict(kind: type[T], values: dict[str, Any]) -> T:
+    """Settings from plain values. Raises UserError naming the first setting that is unknown, mistyped or out of range."""
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise UserError(f"no setting {key!r}; {suggest(key, known)}")
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else "settings"
+        message = first["msg"][:1].lower() + first["msg"][1:]
+        raise UserError(f"setting {key}={_shown(values.get(key))}: {message}{_described(kind, key)}") from None
+
+
+def changed(config: Settings, assignments: list[str]) -> Settings:
+    """The settings with each `key=value` of the command line put in. Raises UserError as `from_dict` does."""
+    kind = type(config)
+    values = as_dict(config)
+    hints = typing.get_type_hints(kind)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals:
+            raise UserError(f"--set {assignment}: expected key=value")
+        if key not in values:
+            raise UserError(f"--set {assignment}: no setting {key!r}; {suggest(key, list(values))}")
+        values[key] = _value(text.strip(), hints[key])
+    return from_dict(kind, values)
+
+
+def _value(text: str, hint: Any) -> Any:
+    """Text as the validator wants it: lists may be written 1,2,3 or as JSON; everything else is parsed by the validator."""
+    if typing.get_origin(hint) in (list, tuple):
+        try:
+            return json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",")]
+        except json.JSONDecodeError:
+            return text
+    return text
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _described(kind: type, key: str) -> str:
+    description = describe(kind).get(key)
+    return f" ({description})" if description else ""
+
+
+def describe(kind: type) -> dict[str, str]:
+    """One line about each setting, by name."""
+    fields = getattr(kind, "__pydantic_fields__", {})
+    return {name: field.description or "" for name, field in fields.items()}

@@ -1,0 +1,146 @@
+"""The folder of one run: what was asked for, the checkpoint, the metrics, the summary, the report."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .config import from_dict, settings
+from .errors import UserError
+
+
+@settings
+class Order:
+    """What a run was asked to do; kept in `run.json`, so that `resume` needs only the folder."""
+
+    experiment: str
+    profile: str
+    seed: int
+    device: str
+    data_dir: str | None
+    check: bool
+    config: dict[str, Any]
+
+
+class RunFolder:
+    """Paths and small files of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.order = path / "run.json"
+        self.checkpoint = path / "checkpoint.safetensors"
+        self.metrics = path / "metrics.jsonl"
+        self.summary = path / "summary.json"
+        self.report = path / "report.html"
+        self.figures = path / "figures"
+
+    @classmethod
+    def create(cls, path: Path, *, numbered: bool) -> "RunFolder":
+        """Makes a folder for a new run.
+
+        Args:
+            path: wanted. An existing empty folder is taken.
+            numbered: when the folder holds something already, take the first free of `PATH-2`, `PATH-3`, ... instead of
+                refusing.
+
+        Raises:
+            UserError: it cannot be made or written to, or it holds something and `numbered` is False.
+        """
+        for number in range(1, 10_000):
+            candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+            try:
+                candidate.parent.mkdir(parents=True, exist_ok=True)
+                if _made(candidate) or (not numbered and not any(candidate.iterdir())):
+                    _probe(candidate)
+                    return cls(candidate)
+            except OSError as error:
+                raise UserError(f"{candidate}: output folder cannot be written: {error.strerror}") from None
+            if not numbered:
+                break
+        held = "a run: continue it by `resume`, or give" if (candidate / "run.json").exists() else "files: give"
+        raise UserError(f"{candidate}: output folder holds {held} another --out")
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunFolder":
+        """The folder of an earlier run. Raises UserError when it is none."""
+        folder = cls(path)
+        if not folder.order.is_file():
+            raise UserError(f"{path}: no run in this folder (run.json is missing)")
+        return folder
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from running in this folder at the same time. Raises UserError when one does."""
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"{self.path}: another process is running in this folder") from None
+            yield
+
+    def write_order(self, order: Order) -> None:
+        """Writes `run.json`."""
+        write_json(self.order, {name: getattr(order, name) for name in Order.__annotations__})
+
+    def read_order(self) -> Order:
+        """Reads `run.json`. Raises UserError when it is damaged."""
+        try:
+            return from_dict(Order, read_json(self.order))
+        except UserError as error:
+            raise UserError(f"{self.order}: {error}" if str(self.order) not in str(error) else str(error)) from None
+
+
+def default_path(experiment: str, profile: str, seed: int, assignments: list[str]) -> Path:
+    """`runs/EXPERIMENT-PROFILE-seedN`, followed by the changed settings: the same command gives the same name."""
+    parts = [f"{experiment}-{profile}-seed{seed}", *(re.sub(r"[^\w.=+]+", "_", text) for text in sorted(assignments))]
+    return Path("runs") / "-".join(parts)[:120]
+
+
+def _made(path: Path) -> bool:
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _probe(path: Path) -> None:
+    probe = path / ".probe"
+    probe.write_bytes(b"")
+    probe.unlink()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON so that the file is either the old one or the whole new one."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text so that the file is either the old one or the whole new one. Raises OSError."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object. Raises UserError when there is none or it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content

@@ -1,0 +1,128 @@
+"""The report: blocks in the order in which the experiment gives them, rendered into one HTML file that loads nothing."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from latex2mathml.converter import convert
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from . import figures
+
+
+@dataclass(frozen=True)
+class Block:
+    """One piece of a report: the name of its macro in `report.html.j2`, and what the macro gets."""
+
+    kind: str
+    content: dict[str, Any]
+
+
+class Report:
+    """Collects blocks.
+
+    Args:
+        title: of the page.
+        folder: where figures are saved as files of their own, or None to keep them in the page alone.
+    """
+
+    def __init__(self, title: str, folder: Path | None) -> None:
+        self.title = title
+        self.blocks: list[Block] = []
+        self._folder = folder
+        self._names: set[str] = set()
+
+    def section(self, title: str) -> None:
+        """A heading; it also appears in the table of contents."""
+        self._add("section", title=title, anchor=re.sub(r"\W+", "-", title.lower()).strip("-"))
+
+    def text(self, *paragraphs: str) -> None:
+        """Paragraphs of plain text, in which `$...$` is LaTeX mathematics and backquotes mark code."""
+        for paragraph in paragraphs:
+            self._add("text", body=inline(paragraph))
+
+    def formula(self, *lines: str, note: str = "") -> None:
+        """Displayed mathematics, one LaTeX formula a line, with a note below as in `text`."""
+        self._add("formula", lines=[mathml(line, display=True) for line in lines], note=inline(note))
+
+    def figure(self, name: str, figure: Figure, *, caption: str, alt: str, raster: bool = False) -> None:
+        """A figure.
+
+        Args:
+            name: of the saved files; unique in the report.
+            figure: from `figures.new`.
+            caption: below it, as in `text`.
+            alt: what it shows, for those who cannot see it.
+            raster: embed as PNG instead of SVG.
+        """
+        source = figures.save(figure, self._folder, self._unique(name), raster=raster)
+        number = sum(block.kind == "figure" for block in self.blocks) + 1
+        self._add("figure", source=source, caption=inline(caption), alt=alt, number=number)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str) -> None:
+        """A table; the first column names the row. Numbers are aligned to the right; text may hold `$...$`."""
+        cells = [[Cell.of(value) for value in row] for row in rows]
+        self._add("table", header=[inline(text) for text in header], rows=cells, caption=inline(caption))
+
+    def _add(self, kind: str, **content: Any) -> None:
+        self.blocks.append(Block(kind, content))
+
+    def _unique(self, name: str) -> str:
+        if name in self._names:
+            raise ValueError(f"figure {name!r} exists already")
+        self._names.add(name)
+        return name
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table cell, ready to print."""
+
+    body: Markup
+    number: bool
+
+    @classmethod
+    def of(cls, value: Any) -> "Cell":
+        """Floats with four significant digits, integers with separators, anything else as text."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return cls(inline(str(value)), False)
+        text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+        return cls(Markup(escape(text.replace("-", "\N{MINUS SIGN}"))), True)
+
+
+def mathml(latex: str, *, display: bool = False) -> Markup:
+    """LaTeX as MathML. Raises ValueError for an environment that the converter passes over (a bare `&` is left then)."""
+    markup = convert(latex, display="block" if display else "inline")
+    if "<mi>&</mi>" in markup:
+        raise ValueError(f"LaTeX that cannot be converted to MathML: {latex}")
+    return Markup(markup)
+
+
+def inline(text: str) -> Markup:
+    """Escaped text in which `$...$` became MathML and backquoted pieces became code."""
+    pieces = re.split(r"(\$[^$]+\$|`[^`]+`)", text)
+    body = Markup("")
+    for piece in pieces:
+        if piece.startswith("$") and piece.endswith("$") and len(piece) > 2:
+            body += mathml(piece[1:-1])
+        elif piece.startswith("`") and piece.endswith("`") and len(piece) > 2:
+            body += Markup("<code>{}</code>").format(piece[1:-1])
+        else:
+            body += escape(piece)
+    return body
+
+
+def render(template: str, **context: Any) -> str:
+    """A template of this folder with everything escaped that is not marked as HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**context)

@@ -1,0 +1,79 @@
+"""Type promotion among operands, and errors that name operation, operands and cure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_hw.backend import Array, DeviceError, backend_of, device_of
+
+_default = {"dtype": np.dtype(np.float32)}
+
+
+def get_default_dtype() -> np.dtype:
+    """The floating dtype of tensors made from Python numbers, and of integers in a floating operation."""
+    return _default["dtype"]
+
+
+def set_default_dtype(dtype: Any) -> None:
+    """Set it to float32 (as delivered) or float64; raises TypeError for anything else."""
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(f"set_default_dtype: expected float32 or float64, got {np.dtype(dtype)}")
+    _default["dtype"] = np.dtype(dtype)
+
+
+def promoted_dtype(arrays: list[Array], floating: bool) -> np.dtype:
+    """The common dtype of operands by PyTorch's rule: an array of at least one dimension outranks one of none, and a
+    floating dtype outranks integers of any width."""
+    for rank in (lambda a: a.ndim > 0, lambda a: a.ndim == 0):
+        kinds = [a.dtype for a in arrays if rank(a) and a.dtype.kind in "fc"]
+        if kinds:
+            return np.result_type(*kinds)
+    if floating:
+        return get_default_dtype()
+    sized = [a.dtype for a in arrays if a.ndim > 0]
+    return np.result_type(*(sized or [a.dtype for a in arrays]))
+
+
+def harmonise(op: Any, operands: list[Any]) -> list[Any]:
+    """Cast the arrays among ``operands`` to their common dtype; Python numbers adapt by themselves.
+
+    Booleans stay as they are unless the operation is floating: they are masks more often than numbers.
+    """
+    for operand in operands:
+        if type(operand) is list:
+            raise TypeError(f"{op.name()}: expected a Tensor, an array or a number, got a list; wrap it in tensor(...)")
+    arrays = [operand for operand in operands if backend_of(operand) is not None]
+    if not arrays:
+        return operands
+    dtype = promoted_dtype(arrays, op.floating)
+    return [
+        operand.astype(dtype)
+        if backend_of(operand) is not None
+        and operand.dtype != dtype
+        and (operand.dtype.kind != "b" or op.floating)
+        else operand
+        for operand in operands
+    ]
+
+
+def describe_operands(operands: list[Any]) -> str:
+    """``float32 (3, 4), float32 (5,), 2.0``: what an error message says of arguments."""
+    return ", ".join(
+        f"{operand.dtype} {tuple(operand.shape)}" if hasattr(operand, "dtype") else repr(operand)[:40]
+        for operand in operands
+    )
+
+
+def explain(name: str, operands: list[Any], error: Exception) -> Exception:
+    """An exception of the same class whose message begins with the operation's name and ends with its operands.
+
+    Operands on different devices make it a :class:`DeviceError`, whatever the array library said of them.
+    """
+    arrays = [operand for operand in operands if backend_of(operand) is not None]
+    if len({device_of(array) for array in arrays}) > 1:
+        places = ", ".join(f"{device_of(a)} {a.dtype} {tuple(a.shape)}" for a in arrays)
+        return DeviceError(f"{name}: operands on different devices ({places}); move one with .to({device_of(arrays[0])!r})")
+    text = str(error)
+    return type(error)(text if text.startswith(name + ":") else f"{name}: {text} [operands: {describe_operands(operands)}]")
