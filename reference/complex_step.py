@@ -28,7 +28,9 @@ STEP = 1e-20
 _SMALLEST = 1e-250  # a step below this would underflow in products
 
 
-def gradient(f: Function, args: Sequence[Any], g: Any = None, argnums: Sequence[int] | None = None) -> tuple[Array, ...]:
+def gradient(
+    f: Function, args: Sequence[Any], g: Any = None, argnums: Sequence[int] | None = None
+) -> tuple[Array, ...]:
     """The gradient of <g, f(*args)> with respect to each varied argument, entry by entry, to about 15 digits.
 
     ``f`` must accept complex128 where it accepts float64, and be analytic. Arguments and errors are those of
@@ -212,7 +214,7 @@ def arctan2(y: Array, x: Array) -> Array:
 
 
 def power(x: Array, exponent: Array | float) -> Array:
-    """x ** exponent = exp(exponent log x), with |x| and a sign for negative x and whole exponents, else NaN as for reals.
+    """x ** exponent = exp(exponent log x); for negative x by |x| and a sign if the exponent is whole, else NaN.
 
     At x = 0: the value for exponents >= 0, and derivative 0 but at exponent 1, where it is 1.
     """
@@ -235,7 +237,8 @@ def erfc(x: Array) -> Array:
     """1 - erf(x), to about 14 digits of its own size, in the upper tail too.
 
     |Re x| < 2: erf(x) = 2/sqrt(pi) exp(-x^2) sum_n 2^n x^(2n+1) / (1 3 ... (2n+1)) (Abramowitz & Stegun 7.1.6; all
-    terms of one sign on the real line). Beyond: exp(-x^2)/sqrt(pi) / (x + (1/2)/(x + 1/(x + (3/2)/(x + ...)))) (7.1.14).
+    terms of one sign on the real line). Beyond: exp(-x^2) / sqrt(pi) / (x + (1/2)/(x + 1/(x + (3/2)/(x + ...))))
+    (7.1.14).
     """
     xp = array_module(x)
     positive = abs_or_tie(x)

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,7 +91,7 @@ def init(
     dtype: Any = np.float64,
     activations: Sequence[str] | None = None,
 ) -> Parameters:
-    """Random parameters, on the CPU, drawn from ``stream`` (with PyTorch-like ``uniform`` and ``normal`` draws) in order.
+    """Random parameters, on the CPU, drawn in order from ``stream`` (a :class:`tinygrad_hw.random.Stream`).
 
     Weights into a sigmoid or the softmax: uniform in +-sqrt(6 / (inputs + outputs)) (Glorot & Bengio 2010, eq. 16).
     Weights into a ReLU: normal of standard deviation sqrt(2 / inputs) (He et al. 2015, eq. 10). Biases: zero.
@@ -98,7 +99,7 @@ def init(
     """
     names = _checked(activations, len(sizes) - 1)
     params: Parameters = {}
-    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
         shape = (outputs, inputs)
         if layer < len(names) and names[layer] == "relu":
             weight = stream.normal(shape, mean=0.0, std=math.sqrt(2 / inputs), dtype=dtype)

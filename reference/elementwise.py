@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-
 from reference import complex_step
 from tinygrad_hw.backend import Array, array_module, is_array
 
@@ -55,10 +54,10 @@ def hand_div(g: Array, a: Array, b: Array) -> Gradients:
 def hand_pow(g: Array, x: Array, exponent: Array | float) -> Gradients:
     """d(x^p) = p x^(p-1) dx + x^p log(x) dp; 0 dx for p = 0, 0 dp for x = 0 <= p. A number p has no gradient."""
     xp = array_module(x, exponent)
-    if not is_array(exponent):
+    if isinstance(exponent, int | float):
         return (g * 0 if exponent == 0 else g * exponent * x ** (exponent - 1),)
     g_x = g * xp.where(exponent == 0, 0.0, exponent * x ** xp.where(exponent == 0, 1.0, exponent - 1))
-    base = xp.asarray(x, exponent.dtype)
+    base = x if is_array(x) else xp.asarray(x, exponent.dtype)
     logarithm = xp.log(xp.where(base == 0, 1.0, base))
     g_exponent = g * base**exponent * xp.where((base == 0) & (exponent < 0), -math.inf, logarithm)
     return _each((g_x, x), (g_exponent, exponent))
@@ -276,5 +275,3 @@ def hand_gelu(g: Array, x: Array, approximate: str = "none") -> Gradients:
         return (g * 0.5 * (1 + xp.tanh(u)) + 0.5 * x * slope * hand_tanh(g, u)[0],)
     phi = xp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
     return (g * (0.5 * complex_step.erfc(x * -math.sqrt(0.5)) + x * phi),)
-
-

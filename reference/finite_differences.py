@@ -29,12 +29,15 @@ ORDERS = 7  # columns of the tableau: error of order 2 * ORDERS at most
 _EPS = float(np.finfo(np.float64).eps)
 
 
-def gradient(f: Function, args: Sequence[Any], g: Any = None, argnums: Sequence[int] | None = None) -> tuple[Array, ...]:
+def gradient(
+    f: Function, args: Sequence[Any], g: Any = None, argnums: Sequence[int] | None = None
+) -> tuple[Array, ...]:
     """The gradient of <g, f(*args)> with respect to each varied argument, entry by entry.
 
     ``f`` takes and returns arrays (or returns a tuple of arrays; ``g`` is then a tuple too, None where an output does
     not count). ``argnums`` chooses the arguments, by default every float64 array. ``g`` may be left out where f's value
-    has one entry. Costs 24 calls of ``f`` an entry. Raises TypeError below float64, ValueError where ``g`` does not fit.
+    has one entry. Costs 24 calls of ``f`` an entry. Raises TypeError below float64, ValueError where ``g`` does not
+    fit.
     """
     return gradient_with_error(f, args, g, argnums)[0]
 
@@ -42,7 +45,7 @@ def gradient(f: Function, args: Sequence[Any], g: Any = None, argnums: Sequence[
 def gradient_with_error(
     f: Function, args: Sequence[Any], g: Any = None, argnums: Sequence[int] | None = None
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """As :func:`gradient`, and beside it the estimated absolute error of each entry (NumPy or CuPy, as the argument)."""
+    """As :func:`gradient`, and beside it the estimated absolute error of each entry."""
     values, errors = [], []
     for position in varied(args, argnums):
         value, error = args[position] * 0.0, args[position] * 0.0
@@ -68,7 +71,7 @@ def entry(f: Function, args: Sequence[Any], g: Any, position: int, index: tuple[
 
 
 def directional(f: Function, args: Sequence[Any], directions: Sequence[Any], g: Any = None) -> float:
-    """d/dt <g, f(args + t directions)> at t = 0: the product of the gradient with ``directions``, for 24 calls of ``f``.
+    """d/dt <g, f(args + t directions)> at t = 0: the gradient's product with ``directions``, for 24 calls of ``f``.
 
     ``directions`` has one array for each varied argument and None for the others, see
     :func:`reference.probing.random_directions`. Raises as :func:`gradient` does.
@@ -81,7 +84,7 @@ def directional_with_error(
 ) -> tuple[float, float]:
     """As :func:`directional`, and the estimated absolute error."""
     chosen = varied(args, [position for position, direction in enumerate(directions) if direction is not None])
-    largest = max(abs(directions[position]).max().item() for position in chosen)
+    largest = max((abs(directions[position]).max().item() for position in chosen if args[position].size), default=1.0)
 
     def moved(t: float) -> list[Any]:
         return [

@@ -39,8 +39,9 @@ def varied(args: Sequence[Any], argnums: Sequence[int] | None = None) -> tuple[i
 def weigh(value: Any, g: Any) -> Any:
     """The number <g, value> = sum over all entries of g times value, without conjugation.
 
-    ``value`` and ``g`` are arrays of one shape, or tuples of those; where ``g`` is None in a tuple, that output does not
-    count, and ``g`` None alone stands for 1 and needs a value of one entry. Raises ValueError where shapes differ.
+    ``value`` and ``g`` are arrays of one shape, or tuples of those; where ``g`` is None in a tuple, that output does
+    not count, and ``g`` None alone stands for 1 and needs a value of one entry. Raises ValueError where shapes differ,
+    TypeError where ``value`` is below float64.
     """
     if isinstance(value, tuple):
         weights = (None,) * len(value) if g is None else tuple(g)
@@ -75,7 +76,9 @@ def random_directions(args: Sequence[Any], argnums: Sequence[int] | None = None,
 def inner(gradients: Sequence[Array], directions: Sequence[Any]) -> float:
     """The directional derivative that ``gradients`` (one for each direction that is not None) amount to."""
     present = [direction for direction in directions if direction is not None]
-    return float(sum((gradient * direction).sum().item() for gradient, direction in zip(gradients, present, strict=True)))
+    return float(
+        sum((gradient * direction).sum().item() for gradient, direction in zip(gradients, present, strict=True))
+    )
 
 
 def digits_agreed(actual: Any, expected: Any) -> float:

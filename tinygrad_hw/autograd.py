@@ -2,9 +2,7 @@
 
 A node stands apart from the values: it holds its parents, what the operation asked to keep, and the shape and dtype of
 its output, but never the output itself. So there is no reference cycle, and an intermediate value dies with its last
-user. Nodes carry a sequence number; the backward pass takes the youngest pending node from a heap, which is a topological
-order without recursion and without a first pass over the graph (cf. Chainer's ``rank``). Each node is freed as it is
-passed.
+user. The backward pass over the nodes is in :mod:`tinygrad_hw.backward_pass`.
 
 A ``backward`` is written once and serves twice: on arrays by default, on recorded Tensors under ``create_graph=True``.
 """
@@ -18,13 +16,12 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
 
 from tinygrad_hw import versions
-from tinygrad_hw.backend import Array, array_module, is_array
+from tinygrad_hw.backend import Array, is_array
 from tinygrad_hw.operands import explain, harmonise
 from tinygrad_hw.tensor import Tensor
 
@@ -45,42 +42,56 @@ _state = _TapeState()
 
 @dataclass
 class OperationEvent:
-    """What an operation hook is told: ``phase`` is "forward" or "backward", ``inputs`` and ``outputs`` are the arguments
-    and results of that phase, ``seconds`` its duration on the host, ``node`` the tape's node (None if not recorded)."""
+    """What an operation hook is told.
+
+    ``phase`` is "forward" or "backward", ``inputs`` and ``outputs`` are the arguments and results of that phase,
+    ``seconds`` is its duration on the host, ``node`` the tape's node.
+    """
 
     phase: str
     name: str
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
     seconds: float
-    node: Node | None
+    node: Node
 
 
 class NotTwiceDifferentiableError(RuntimeError):
     """``create_graph=True`` met an operation whose backward cannot be recorded."""
 
 
-class Node:
+class _Rare:
+    __slots__ = ()
+    recording = False  # backward runs on Tensors, under create_graph=True
+    _hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+    _index: int | None = None  # None: one output; -1: several; otherwise the slot of one output among several
+    _trace: str | None = None  # the line that ran it forward, in anomaly mode
+
+
+class Node(_Rare):
     """One recorded operation; the ``ctx`` that its ``forward`` and ``backward`` receive.
 
     Besides the attributes below, an operation may set its own (``ctx.axis = axis``): numbers, shapes, masks, i.e. what
     carries no gradient.
     """
 
+    # What every node has is a slot; what few nodes have stands in _Rare and moves to the instance when set.
     __slots__ = (
-        "__dict__", "__weakref__", "_clock", "_dtype", "_freed", "_hooks", "_ids", "_index", "_op", "_output_ids", "_parents",
-        "_saved", "_sequence", "_shape", "_slots", "_trace", "needs_input_grad", "recording",
+        "__dict__", "__weakref__", "_clock", "_dtype", "_ids", "_op", "_output_ids", "_parents", "_saved", "_sequence",
+        "_shape", "_slots", "needs_input_grad",
     )  # fmt: skip
 
-    def __init__(self, op: type[Function]) -> None:
-        self._op = op
-        self._saved: tuple[Array | None, ...] | None = ()
-        self._parents: Sequence[Node | Tensor | None] = ()
-        self._hooks: list[Callable[[Tensor], Tensor | None]] | None = None
-        self.recording = False
-        self._freed = False
-        self._index: int | None = None
-        self._trace: str | None = None
+    _op: type[Function]
+    _parents: Sequence[Node | Tensor | None]
+    _saved: tuple[Any, ...] | None  # None once freed
+    _sequence: int  # its age: greater than that of every parent
+    _clock: int  # versions.clock when it saved its arrays
+    _shape: Any  # of the output; a tuple of shapes where there are several
+    _dtype: Any
+    _ids: list[int]  # of the arguments' arrays, to find among them what was saved
+    _output_ids: tuple[int, ...]
+    _slots: list[weakref.ref[Node] | None]
+    needs_input_grad: list[bool]
 
     def save_for_backward(self, *arrays: Array | None) -> None:
         """Keep inputs or outputs of ``forward`` for ``backward``; checked there for changes in place."""
@@ -99,14 +110,14 @@ class Node:
         if self._clock != versions.clock:
             changed = versions.changed_since(self._clock, saved)
             if changed is not None:
-                array = saved[changed]
+                array: Any = saved[changed]
                 raise RuntimeError(
-                    f"{self._op.name()}: saved array {changed} ({_describe(array)}) was changed in place between forward "
-                    "and backward; change a copy instead, e.g. x = x + 1 in place of x += 1"
+                    f"{self._op.name()}: saved array {changed} ({_describe(array)}) was changed in place between "
+                    "forward and backward; change a copy instead, e.g. x = x + 1 in place of x += 1"
                 )
         return tuple(map(self._recorded, saved)) if self.recording else saved
 
-    def _recorded(self, array: Array | None) -> Any:
+    def _recorded(self, array: Any) -> Any:
         """The Tensor that the saved ``array`` was: an input, an output, or a constant."""
         if not is_array(array):
             return array
@@ -126,10 +137,11 @@ class Node:
 
     def slot(self, index: int, array: Array) -> Node:
         """The node of output ``index`` of an operation with several outputs; its only parent is the operation."""
-        node = self._slots[index]() if self._slots[index] is not None else None
+        reference = self._slots[index]
+        node = None if reference is None else reference()
         if node is None:
-            node = Node(_Select)
-            node._parents, node._index = (self,), index
+            node = Node()
+            node._op, node._parents, node._saved, node._index = _Select, (self,), (), index
             node._shape, node._dtype = array.shape, array.dtype
             node._sequence = next(_sequence)
             self._slots[index] = weakref.ref(node)
@@ -137,8 +149,11 @@ class Node:
 
     def free(self) -> None:
         """Drop everything that keeps arrays or other nodes alive."""
-        self._saved, self._parents, self._hooks, self._freed = None, (), None, True
+        index = self._index
+        self._saved, self._parents = None, ()
         self.__dict__.clear()
+        if index is not None:
+            self._index = index
 
     def __repr__(self) -> str:
         return f"<{self._op.name()}Backward>"
@@ -193,9 +208,10 @@ class Function:
 
         With no Tensor among the arguments nothing is recorded and plain arrays are returned.
         """
-        state = _state
+        hooks = _state.hooks
         arrays: list[Any] = []
         parents: list[Node | Tensor | None] = []
+        wants: list[bool] = []
         dtype = None
         regular, any_tensor, wanted = True, False, False
         for arg in args:
@@ -204,12 +220,16 @@ class Function:
                 parent = arg._node
                 if parent is None and arg._leaf:
                     parent = arg
-                if parent is not None:
-                    wanted = True
                 parents.append(parent)
+                if parent is None:
+                    wants.append(False)
+                else:
+                    wants.append(True)
+                    wanted = True
                 arg = arg._data
             else:
                 parents.append(None)
+                wants.append(False)
                 if not isinstance(arg, _ndarray):
                     if isinstance(arg, np.generic):
                         arg = arg.item()  # a NumPy scalar is as weak as a Python number
@@ -226,22 +246,25 @@ class Function:
                 regular = False
         if not regular and (cls.broadcasts or cls.floating):
             arrays = harmonise(cls, arrays)
-        node = Node(cls)
-        wanted = wanted and state.enabled
+        node = Node()
+        node._op = cls
+        node._saved = ()
+        node.needs_input_grad = wants
         if wanted:
-            node._parents = parents
-            node.needs_input_grad = [parent is not None for parent in parents]
-        else:
-            node.needs_input_grad = [False] * len(parents)
-        start = time.perf_counter() if state.hooks else 0.0
+            if _state.enabled:
+                node._parents = parents
+            else:
+                wanted = False
+                node.needs_input_grad = [False] * len(parents)
+        start = time.perf_counter() if hooks else 0.0
         try:
             out = cls.forward(node, *arrays)
         except (TypeError, ValueError, IndexError, np.linalg.LinAlgError) as error:
             raise explain(cls.name(), arrays, error) from error
-        if state.hooks:
+        if hooks:
             outs = out if type(out) is tuple else (out,)
             event = OperationEvent("forward", cls.name(), tuple(arrays), outs, time.perf_counter() - start, node)
-            for hook in state.hooks:
+            for hook in hooks:
                 hook(event)
         if not any_tensor:
             return out
@@ -251,8 +274,6 @@ class Function:
             out = np.asarray(out)  # NumPy reduces to scalars
         tensor = _new_tensor(Tensor)
         tensor._data = out
-        tensor.grad = tensor._hooks = tensor._grad_slot = None
-        tensor._leaf = False
         if wanted and out.dtype.kind in "fc":
             node._sequence = next(_sequence)
             node._clock = versions.clock
@@ -293,202 +314,6 @@ def _describe(array: Array) -> str:
     return f"{array.dtype} {tuple(array.shape)}"
 
 
-# --------------------------------------------------------------------------------------------------- the backward pass
-
-
-def run_backward(
-    roots: Sequence[tuple[Tensor, Any]],
-    *,
-    retain_graph: bool,
-    create_graph: bool,
-    targets: Sequence[Tensor] | None = None,
-) -> list[Any]:
-    """Push gradients from ``roots`` (tensor, its gradient) down the tape.
-
-    With ``targets`` returns their gradients (None where there is no path) and leaves every ``.grad`` alone; without, adds
-    to the ``.grad`` of every leaf. ``create_graph=True`` runs on Tensors and records what it does.
-    """
-    pending: dict[Node | Tensor, Any] = {}
-    owned: set[Node | Tensor] = set()
-    heap: list[tuple[int, Node]] = []
-    captured: dict[Node | Tensor, Any] = {}
-    needed: set[Node | Tensor] | None = None
-    if targets is not None:
-        wanted = {target._node or target for target in targets}
-        needed = _leading_to(wanted, [root._node or root for root, _ in roots])
-    else:
-        wanted = set()
-    hooks = _state.hooks
-
-    def give(parent: Node | Tensor, gradient: Any) -> None:
-        previous = pending.get(parent)
-        if previous is not None:
-            gradient = previous + gradient
-            owned.add(parent)
-        elif type(parent) is Node:
-            heappush(heap, (-parent._sequence, parent))
-        pending[parent] = gradient
-
-    for root, gradient in roots:
-        give(root._node or root, gradient)
-    with set_grad_enabled(create_graph):
-        while heap:
-            node = heappop(heap)[1]
-            gradient = pending.pop(node)
-            owned.discard(node)
-            if node._freed:
-                raise RuntimeError(
-                    f"{node._op.name()}: backward through a graph that has already been freed (output "
-                    f"{np.dtype(node._dtype) if node._index != -1 else ''} {node._shape}); pass retain_graph=True to the "
-                    "first backward, or detach() what later work takes from it"
-                )
-            if node._hooks:
-                gradient = _call_hooks(node._hooks, gradient, create_graph)
-            if node in wanted:
-                captured[node] = gradient
-                if needed is not None and not any(parent in needed for parent in node._parents):
-                    continue
-            if node._index is None:
-                gradients = (gradient,)
-            elif node._index >= 0:  # an output among several: collect until the operation's turn comes
-                operation = node._parents[0]
-                collected = pending.get(operation)
-                if collected is None:
-                    collected = pending[operation] = [None] * len(operation._shape)  # type: ignore[union-attr, index]
-                    heappush(heap, (-operation._sequence, operation))  # type: ignore[union-attr]
-                before = collected[node._index]
-                collected[node._index] = gradient if before is None else before + gradient
-                continue
-            else:
-                gradients = _with_zeros(node, gradient, create_graph)
-            node.recording = create_graph
-            start = time.perf_counter() if hooks else 0.0
-            results = node._op.backward(node, *gradients)
-            node.recording = False
-            if type(results) is not tuple:
-                results = (results,)
-            if hooks:
-                event = OperationEvent(
-                    "backward", node._op.name(), gradients, results, time.perf_counter() - start, node
-                )
-                for hook in hooks:
-                    hook(event)
-            parents, op = node._parents, node._op
-            if not retain_graph:
-                node.free()
-            if len(results) > len(parents):
-                raise RuntimeError(
-                    f"{op.name()}: backward returned {len(results)} gradients for {len(parents)} arguments of forward"
-                )
-            for parent, result in zip(parents, results, strict=False):
-                if parent is None or result is None or (needed is not None and parent not in needed):
-                    continue
-                if type(parent) is Node:
-                    shape, dtype = parent._shape, parent._dtype
-                else:
-                    shape, dtype = parent._data.shape, parent._data.dtype
-                if not hasattr(result, "dtype") or result.shape != shape or result.dtype is not dtype:
-                    result = _fit(op, result, shape, dtype)
-                previous = pending.get(parent)
-                if previous is None:
-                    if type(parent) is Node:
-                        heappush(heap, (-parent._sequence, parent))
-                    if op.fresh:
-                        owned.add(parent)
-                elif create_graph:
-                    result = previous + result
-                elif parent in owned:
-                    previous += result
-                    result = previous
-                else:
-                    result = previous + result
-                    owned.add(parent)
-                pending[parent] = result
-        for leaf, gradient in pending.items():  # only leaves are left
-            if leaf._hooks:
-                gradient = _call_hooks(leaf._hooks, gradient, create_graph)
-                owned.discard(leaf)
-            if targets is None:
-                _accumulate(leaf, gradient, leaf in owned, create_graph)
-            elif leaf in wanted:
-                captured[leaf] = gradient
-    return [captured.get(target._node or target) for target in targets or ()]
-
-
-def _leading_to(targets: set[Node | Tensor], roots: Sequence[Node | Tensor]) -> set[Node | Tensor]:
-    """Every node and leaf from which some target can be reached, found without recursion."""
-    order, seen, stack = [], set(roots), list(roots)
-    while stack:
-        node = stack.pop()
-        order.append(node)
-        if type(node) is Node:
-            for parent in node._parents:
-                if parent is not None and parent not in seen:
-                    seen.add(parent)
-                    stack.append(parent)
-    # a parent is older than its child, so by age every parent is decided before its children
-    order.sort(key=lambda node: node._sequence if type(node) is Node else 0)
-    needed: set[Node | Tensor] = set()
-    for node in order:
-        if node in targets or (type(node) is Node and any(parent in needed for parent in node._parents)):
-            needed.add(node)
-    return needed
-
-
-def _with_zeros(node: Node, gradients: list[Any], create_graph: bool) -> tuple[Any, ...]:
-    """The gradients of an operation's outputs with zeros for the outputs that nobody used."""
-    some = next(gradient for gradient in gradients if gradient is not None)
-    xp = array_module(some._data if isinstance(some, Tensor) else some)
-
-    def zeros(index: int) -> Any:
-        array = xp.zeros(node._shape[index], node._dtype[index])
-        return Tensor._make(array, None) if create_graph else array
-
-    return tuple(zeros(i) if gradient is None else gradient for i, gradient in enumerate(gradients))
-
-
-def _fit(op: type[Function], gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """``gradient`` in the shape and dtype of what it is the gradient of; raises where that would hide a mistake."""
-    from tinygrad_hw import functional as F
-
-    if not isinstance(gradient, Tensor) and not is_array(gradient):
-        gradient = np.asarray(gradient, dtype=dtype)
-    if gradient.shape != shape:
-        if not op.broadcasts:
-            raise RuntimeError(
-                f"{op.name()}: backward returned a gradient of shape {tuple(gradient.shape)} for an input of shape {shape}"
-            )
-        gradient = F.sum_to(gradient, shape)
-    return gradient if gradient.dtype == dtype else F.cast(gradient, dtype)
-
-
-def _call_hooks(hooks: Sequence[Callable[[Tensor], Any]], gradient: Any, create_graph: bool) -> Any:
-    """Let tensor hooks see, and replace, a gradient."""
-    tensor = gradient if isinstance(gradient, Tensor) else Tensor._make(np.asarray(gradient) if not is_array(gradient) else gradient, None)
-    for hook in hooks:
-        replacement = hook(tensor)
-        if replacement is not None:
-            tensor = replacement
-    return tensor if create_graph else tensor._data
-
-
-def _accumulate(leaf: Tensor, gradient: Any, owned: bool, create_graph: bool) -> None:
-    """Add ``gradient`` to ``leaf.grad``, in place only where the memory is the leaf's own."""
-    if create_graph:
-        leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
-    elif leaf.grad is not None:
-        if leaf.grad.requires_grad:
-            leaf.grad = Tensor._make(leaf.grad._data + gradient, None)
-        else:
-            leaf.grad._data += gradient
-            versions.note_write(leaf.grad._data)
-    elif leaf._grad_slot is not None:
-        leaf._grad_slot[...] = gradient
-        leaf.grad = Tensor._make(leaf._grad_slot, None)
-    else:
-        leaf.grad = Tensor._make(gradient if owned and is_array(gradient) else array_module(leaf._data).array(gradient), None)
-
-
 # -------------------------------------------------------------------------------------------------- switches and hooks
 
 
@@ -515,6 +340,11 @@ def enable_grad() -> Any:
 def is_grad_enabled() -> bool:
     """Whether this thread records operations now."""
     return _state.enabled
+
+
+def current_hooks() -> tuple[Callable[[OperationEvent], None], ...]:
+    """The operation hooks of this thread."""
+    return _state.hooks
 
 
 @contextmanager

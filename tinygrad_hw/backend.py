@@ -7,6 +7,7 @@ GPU is first asked for, never before. A further array library joins through :fun
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import platform
 import sys
@@ -141,7 +142,7 @@ def is_array(value: object) -> bool:
 
 
 def array_module(*arrays: Array) -> Any:
-    """The array module (``numpy`` or ``cupy``) of the first array among the arguments; ``numpy`` where there is none."""
+    """``numpy`` or ``cupy``: the array module of the first array among the arguments; ``numpy`` where there is none."""
     for array in arrays:
         if type(array) is np.ndarray:
             return np
@@ -187,8 +188,9 @@ def synchronize(device: str = "cpu") -> None:
 
 
 def show_config() -> str:
-    """One line each: Python, NumPy, its BLAS and the chosen kernels, processors, CuPy and its GPUs, optional libraries."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload, index, unused-ignore]
+    """One line each: Python, NumPy and its BLAS, processors, CuPy and its GPUs, optional libraries."""
+    build: Any = np.show_config(mode="dicts")
+    blas = build["Build Dependencies"]["blas"]
     lines = [
         f"python       {platform.python_version()} on {platform.system()} {platform.machine()}",
         f"numpy        {np.__version__} (BLAS: {blas.get('name')} {blas.get('version')}, "

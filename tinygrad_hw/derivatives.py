@@ -1,12 +1,13 @@
-"""Derivatives as functions: ``grad``, ``vjp``, ``jvp``-free ``hvp``, ``jacobian``, and ``backward`` for several roots."""
+"""Derivatives as functions: ``grad``, ``vjp``, ``hvp``, ``jacobian``, and ``backward`` for several roots."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tinygrad_hw.autograd import enable_grad, run_backward
+from tinygrad_hw.autograd import enable_grad
 from tinygrad_hw.backend import Array, array_module, is_array
+from tinygrad_hw.backward_pass import run_backward
 from tinygrad_hw.tensor import Tensor
 
 
@@ -53,7 +54,7 @@ def backward(
     retain_graph: bool | None = None,
     create_graph: bool = False,
 ) -> None:
-    """Add to every leaf's ``.grad`` the gradient of the sum of ``outputs``, each weighted by its entry of ``gradients``."""
+    """Add to every leaf's ``.grad`` the gradient of the sum of ``outputs``, each weighted by its gradient."""
     outputs = _listed(outputs)
     gradients = [None] * len(outputs) if gradients is None else _listed(gradients)
     pairs = _roots("backward", outputs, gradients, create_graph)
@@ -127,14 +128,16 @@ def _as_tensor(value: Any) -> Tensor:
 def vjp(func: Callable[..., Tensor], inputs: Any, v: Any = None, *, create_graph: bool = False) -> tuple[Tensor, Any]:
     """``func(*inputs)`` and the vector-Jacobian product vᵀJ with respect to each input.
 
-    ``v`` has the output's shape (1 if omitted and the output has one element). Returns (output, gradients), the gradients
-    a Tensor or a tuple as ``inputs`` is.
+    ``v`` has the output's shape (1 if omitted and the output has one element). Returns (output, gradients), the
+    gradients a Tensor or a tuple as ``inputs`` is.
     """
     with enable_grad():
         tensors = _fresh_inputs(inputs)
         output = func(*tensors)
     gradients = grad(output, tensors, v, create_graph=create_graph, allow_unused=False)
-    return (output if create_graph else output.detach()), (gradients if isinstance(inputs, (tuple, list)) else gradients[0])
+    return (output if create_graph else output.detach()), (
+        gradients if isinstance(inputs, (tuple, list)) else gradients[0]
+    )
 
 
 def hvp(func: Callable[..., Tensor], inputs: Any, v: Any) -> tuple[Tensor, Any]:
@@ -153,18 +156,18 @@ def hvp(func: Callable[..., Tensor], inputs: Any, v: Any) -> tuple[Tensor, Any]:
                 raise ValueError(f"hvp: vector {i} has shape {vector.shape}, expected {tensor.shape}")
         product = sum((g * vector).sum() for g, vector in zip(gradients, vectors, strict=True))
     if not product.requires_grad:  # a linear function: its gradient is constant
-        results = [None] * len(tensors)
+        found: Sequence[Tensor | None] = [None] * len(tensors)
     else:
-        results = list(grad(product, tensors, allow_unused=True))
+        found = grad(product, tensors, allow_unused=True)
     zeros = [Tensor(array_module(t._data).zeros_like(t._data)) for t in tensors]
-    results = [zero if r is None else r for r, zero in zip(results, zeros, strict=True)]
+    results = [zero if r is None else r for r, zero in zip(found, zeros, strict=True)]
     return output.detach(), (tuple(results) if several else results[0])
 
 
 def jacobian(func: Callable[..., Tensor], inputs: Any, *, create_graph: bool = False) -> Any:
-    """The Jacobian of ``func`` at ``inputs``: shape output.shape + input.shape, one backward pass for each output element.
+    """The Jacobian of ``func`` at ``inputs``, of shape output.shape + input.shape.
 
-    A Tensor for a single input, a tuple for several.
+    Takes one backward pass for each element of the output. Returns a Tensor for a single input, a tuple for several.
     """
     from tinygrad_hw import functional as F
 
@@ -180,9 +183,7 @@ def jacobian(func: Callable[..., Tensor], inputs: Any, *, create_graph: bool = F
         row = grad(
             output, tensors, unit.reshape(output.shape), retain_graph=True, create_graph=create_graph, allow_unused=True
         )
-        rows.append(
-            [Tensor(xp.zeros(t.shape, t.dtype)) if g is None else g for g, t in zip(row, tensors, strict=True)]
-        )
+        rows.append([Tensor(xp.zeros(t.shape, t.dtype)) if g is None else g for g, t in zip(row, tensors, strict=True)])
     jacobians = tuple(
         F.stack([row[i] for row in rows]).reshape(*output.shape, *t.shape)
         if rows

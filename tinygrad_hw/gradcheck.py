@@ -31,10 +31,10 @@ def gradcheck(
     """Check the gradient of ``func`` at ``inputs`` against finite differences; return True or raise.
 
     The gradient is compared along random isotropic directions v: ⟨gradient, v⟩ against the derivative of
-    ⟨w, func(x + t v)⟩ at t = 0 for a random w, by central differences with two Richardson steps (error O(eps⁶)). A wrong
-    entry anywhere shows in almost every direction, at the price of a few evaluations whatever the input's size. When a
-    direction fails, the entries are gone through one by one for the report. With ``order=2`` the gradient itself, taken
-    under ``create_graph=True``, is checked in the same way.
+    ⟨w, func(x + t v)⟩ at t = 0 for a random w, by central differences with two Richardson steps (error O(eps⁶)). A
+    wrong entry anywhere shows in almost every direction, at the price of a few evaluations whatever the input's size.
+    When a direction fails, the entries are gone through one by one for the report. With ``order=2`` the gradient
+    itself, taken under ``create_graph=True``, is checked in the same way.
 
     Args:
         func: takes Tensors, returns a Tensor or a tuple of Tensors.
@@ -65,7 +65,15 @@ def gradcheck(
     _check_once(func, tensors, checked, rng, eps, rtol, atol, directions, "")
     if order == 2:
         _check_once(
-            _gradient_function(func, tensors, checked, rng), tensors, checked, rng, eps, rtol, atol, directions, "second-order "
+            _gradient_function(func, tensors, checked, rng),
+            tensors,
+            checked,
+            rng,
+            eps,
+            rtol,
+            atol,
+            directions,
+            "second-order ",
         )
     return True
 
@@ -129,7 +137,7 @@ def _check_once(
         others = [t.detach().requires_grad_() if i in checked and i != index else t for i, t in enumerate(moved)]
         with enable_grad():
             results = [out for out in _outputs(func, others) if out.requires_grad]
-        return builtins_sum(float((w * to_numpy(out._data)).sum()) for w, out in zip(weights, results, strict=True))
+        return sum(float((w * to_numpy(out._data)).sum()) for w, out in zip(weights, results, strict=True))
 
     def slope(index: int, direction: np.ndarray) -> float:
         base = to_numpy(tensors[index]._data)
@@ -157,9 +165,6 @@ def _check_once(
         raise GradcheckError("gradcheck: every derivative is zero here, so the check says nothing; choose other inputs")
 
 
-builtins_sum = sum
-
-
 def _report(
     what: str,
     index: int,
@@ -181,8 +186,13 @@ def _report(
         if not abs(got - expected) <= atol + rtol * (abs(expected) + float(np.abs(gradient).max())):
             place = tuple(int(k) for k in np.unravel_index(position, gradient.shape))
             ratio = f", ratio {got / expected:.6g}" if expected else ""
-            lines.append(f"  entry {place}: backward {got:.10g}, differences {expected:.10g}, off by {got - expected:.3g}{ratio}")
-    head = f"gradcheck: the {what}gradient of input {index} (shape {gradient.shape}) is wrong in {len(lines)} of {limit} entries"
+            lines.append(
+                f"  entry {place}: backward {got:.10g}, differences {expected:.10g}, off by {got - expected:.3g}{ratio}"
+            )
+    head = (
+        f"gradcheck: the {what}gradient of input {index} (shape {gradient.shape}) is wrong in "
+        f"{len(lines)} of {limit} entries"
+    )
     if not lines:
         head += f": along a random direction backward gives {ours:.10g}, differences {theirs:.10g}"
     more = [f"  ... and {len(lines) - most} more"] if len(lines) > most else []

@@ -50,9 +50,7 @@ def harmonise(op: Any, operands: list[Any]) -> list[Any]:
     dtype = promoted_dtype(arrays, op.floating)
     return [
         operand.astype(dtype)
-        if backend_of(operand) is not None
-        and operand.dtype != dtype
-        and (operand.dtype.kind != "b" or op.floating)
+        if backend_of(operand) is not None and operand.dtype != dtype and (operand.dtype.kind != "b" or op.floating)
         else operand
         for operand in operands
     ]
@@ -74,6 +72,10 @@ def explain(name: str, operands: list[Any], error: Exception) -> Exception:
     arrays = [operand for operand in operands if backend_of(operand) is not None]
     if len({device_of(array) for array in arrays}) > 1:
         places = ", ".join(f"{device_of(a)} {a.dtype} {tuple(a.shape)}" for a in arrays)
-        return DeviceError(f"{name}: operands on different devices ({places}); move one with .to({device_of(arrays[0])!r})")
+        return DeviceError(
+            f"{name}: operands on different devices ({places}); move one with .to({device_of(arrays[0])!r})"
+        )
     text = str(error)
-    return type(error)(text if text.startswith(name + ":") else f"{name}: {text} [operands: {describe_operands(operands)}]")
+    return type(error)(
+        text if text.startswith(name + ":") else f"{name}: {text} [operands: {describe_operands(operands)}]"
+    )

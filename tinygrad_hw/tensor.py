@@ -27,20 +27,22 @@ class Tensor:
         grad: the gradient, a Tensor of the same shape and dtype, or None.
     """
 
-    __slots__ = ("__weakref__", "_data", "_grad_slot", "_hooks", "_leaf", "_node", "grad")
+    # Two slots are set for every result; what few tensors have stands in the class and moves to an instance when set.
+    __slots__ = ("__dict__", "__weakref__", "_data", "_node")
     __array_ufunc__ = None  # so that array + Tensor comes to Tensor.__radd__
 
     _data: Array
     _node: Any  # the autograd.Node that made it; None for leaves and constants
-    _leaf: bool  # a leaf that wants a gradient
-    _hooks: list[Callable[[Tensor], Tensor | None]] | None
-    _grad_slot: Array | None  # where a flat optimiser wants the gradient written
-    grad: Tensor | None
+    _leaf: bool = False  # a leaf that wants a gradient
+    _hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+    _grad_slot: Array | None = None  # where a flat optimiser wants the gradient written
+    grad: Tensor | None = None
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
-        self._data = data if is_array(data) else np.asarray(data, dtype=None if hasattr(data, "dtype") else _dtype_for(data))
-        self._node = self._hooks = self._grad_slot = self.grad = None
-        self._leaf = False
+        self._data = (
+            data if is_array(data) else np.asarray(data, dtype=None if hasattr(data, "dtype") else _dtype_for(data))
+        )
+        self._node = None
         if requires_grad:
             self.requires_grad = True
 
@@ -48,8 +50,7 @@ class Tensor:
     def _make(array: Array, node: Any) -> Tensor:
         """A Tensor around ``array`` as it is, hanging on ``node`` (or None)."""
         self = Tensor.__new__(Tensor)
-        self._data, self._node, self._leaf = array, node, False
-        self._hooks = self._grad_slot = self.grad = None
+        self._data, self._node = array, node
         return self
 
     # ------------------------------------------------------------------------------------------------------ properties
@@ -149,7 +150,9 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.device != "cpu":
-            raise TypeError(f"a tensor on {self.device} does not turn into a NumPy array by itself; use t.to('cpu').numpy()")
+            raise TypeError(
+                f"a tensor on {self.device} does not turn into a NumPy array by itself; use t.to('cpu').numpy()"
+            )
         array = self.numpy()
         return np.array(array, dtype=dtype) if copy or dtype is not None else array
 
@@ -188,9 +191,7 @@ class Tensor:
 
     # ------------------------------------------------------------------------------------------------------- gradients
 
-    def backward(
-        self, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False
-    ) -> None:
+    def backward(self, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False) -> None:
         """Add to the ``.grad`` of every leaf the gradient of this tensor with respect to it.
 
         Args:
@@ -454,7 +455,9 @@ def _creation(fill: str) -> Callable[..., Tensor]:
         return Tensor(to_device(array, device), requires_grad)
 
     make.__name__ = make.__qualname__ = fill
-    make.__doc__ = f"A tensor of {fill}, of the given shape: ``{fill}(2, 3)`` or ``{fill}((2, 3))``; dtype as ``tensor``."
+    make.__doc__ = (
+        f"A tensor of {fill}, of the given shape: ``{fill}(2, 3)`` or ``{fill}((2, 3))``; dtype as ``tensor``."
+    )
     return make
 
 

@@ -24,7 +24,7 @@ _handed_out: dict[int, tuple[weakref.ref, deque[tuple[int, int]]]] = {}
 
 
 def _checksum(array: Array) -> int:
-    return zlib.crc32(np.ascontiguousarray(to_numpy(array)).view(np.uint8))
+    return zlib.crc32(np.ascontiguousarray(to_numpy(array)).data.cast("B"))
 
 
 def _owner(array: Array) -> Array:

@@ -33,7 +33,9 @@ def fetch(addresses: tuple[str, ...], folder: Path, name: str, digest: str) -> P
     if target.exists():
         found = sha256(target)
         if found != digest:
-            raise DataError(target, f"content with SHA-256 {found}, expected {digest}; move it away to download the file")
+            raise DataError(
+                target, f"content with SHA-256 {found}, expected {digest}; move it away to download the file"
+            )
         return target
     folder.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("ERROR")
@@ -41,7 +43,9 @@ def fetch(addresses: tuple[str, ...], folder: Path, name: str, digest: str) -> P
     for address in addresses:
         try:
             # The known sum is of the decompressed content, which pooch does not check: it is checked below.
-            pooch.retrieve(address, known_hash=None, fname=name, path=folder, downloader=resuming_downloader(folder / name))
+            pooch.retrieve(
+                address, known_hash=None, fname=name, path=folder, downloader=resuming_downloader(folder / name)
+            )
             break
         except (OSError, ValueError) as error:
             failures.append(f"{address} ({_reason(error)})")

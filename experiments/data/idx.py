@@ -1,4 +1,4 @@
-"""The idx format: a header of two zero bytes, a type code, the number of dimensions and big-endian sizes, then the values.
+"""The idx format: two zero bytes, a type code, the number of dimensions, their sizes (big-endian), then the values.
 
 Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits", section "File formats".
 """
@@ -38,7 +38,7 @@ def read_idx(path: Path, ndim: int | None = None, code: int | None = None) -> np
 
 
 def content(path: Path) -> bytes:
-    """The file's bytes, decompressed when it is gzipped. Raises DataError for damaged gzip data or an unreadable file."""
+    """The file's bytes, decompressed when gzipped. Raises DataError for damaged gzip data or an unreadable file."""
     try:
         with path.open("rb") as raw:
             zipped = raw.read(2) == GZIP_MAGIC

@@ -17,7 +17,7 @@ from .idx import read_idx, sha256
 
 TITLE = "MNIST digits, 60,000 for training and 10,000 for testing"
 FOLDER = "mnist"
-# SHA-256 of the four idx files after decompression: gzip stores a date and may compress differently, the content is one.
+# SHA-256 of the four idx files after decompression: gzip stores a date and may compress differently.
 PUBLISHED = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -138,7 +138,9 @@ def _from_folder(data_dir: Path) -> Digits:
         raise DataError(next(iter(paths.values())).parent, f"{missing[0]} is missing, expected all four idx files")
     train_images, train_labels = _read_pair(*(paths[name] for name in list(PUBLISHED)[:2]))
     test_images, test_labels = _read_pair(*(paths[name] for name in list(PUBLISHED)[2:]))
-    kind = "MNIST as published" if all(sha256(paths[n]) == PUBLISHED[n] for n in PUBLISHED) else "digits in MNIST's form"
+    kind = (
+        "MNIST as published" if all(sha256(paths[n]) == PUBLISHED[n] for n in PUBLISHED) else "digits in MNIST's form"
+    )
     return Digits(train_images, train_labels, test_images, test_labels, f"{kind}, idx files")
 
 
@@ -146,7 +148,9 @@ def _read_pair(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.nda
     images = read_idx(images_path, ndim=3, code=0x08)
     labels = read_idx(labels_path, ndim=1, code=0x08)
     if images.shape[1:] != (SIDE, SIDE):
-        raise DataError(images_path, f"images of {images.shape[1]} x {images.shape[2]} pixels, expected {SIDE} x {SIDE}")
+        raise DataError(
+            images_path, f"images of {images.shape[1]} x {images.shape[2]} pixels, expected {SIDE} x {SIDE}"
+        )
     if len(images) == 0:
         raise DataError(images_path, "holds 0 images, expected at least 1")
     if len(images) != len(labels):
@@ -179,7 +183,9 @@ def download(data_dir: Path, addresses: tuple[str, ...] = ADDRESSES) -> None:
     present = find(data_dir)
     for name, digest in PUBLISHED.items():
         if name in present and sha256(present[name]) != digest:
-            raise DataError(present[name], f"content differs from the published {name}; move it away to download the file")
+            raise DataError(
+                present[name], f"content differs from the published {name}; move it away to download the file"
+            )
         if name not in present:
             sources = tuple(f"{base.rstrip('/')}/{name}.gz" for base in addresses)
             files.fetch(sources, data_dir / FOLDER, f"{name}.gz", digest)

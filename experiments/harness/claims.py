@@ -78,4 +78,6 @@ def printed(verdicts: list[Verdict]) -> str:
     """The verdicts as an aligned plain table."""
     rows = [("claim", "measured", "required", "result"), *(verdict.row() for verdict in verdicts)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import json
 import typing
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -14,18 +14,22 @@ from .errors import UserError
 T = TypeVar("T")
 
 
-@typing.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, dataclasses.field))
+@typing.dataclass_transform(kw_only_default=True, frozen_default=True)
 def settings(cls: type[T]) -> type[T]:
     """Makes a class a dataclass of settings: immutable, keyword-only, checked on construction, no unknown keys, no NaN."""
-    return pydantic_dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False), frozen=True, kw_only=True)(cls)
+    make: Any = pydantic_dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False), frozen=True, kw_only=True)
+    made: type[T] = make(cls)
+    return made
 
 
 @settings
 class Settings:
     """Settings that every experiment has; its own Config inherits from this one."""
 
-    checkpoint_seconds: float = Field(30.0, gt=0, description="write a checkpoint after so many seconds")
-    checkpoint_steps: int = Field(0, ge=0, description="and after so many steps of a loop; 0 leaves it to the seconds")
+    checkpoint_seconds: Annotated[float, Field(gt=0, description="write a checkpoint after so many seconds")] = 30.0
+    checkpoint_steps: Annotated[
+        int, Field(ge=0, description="and after so many steps of a loop; 0 leaves it to the seconds")
+    ] = 0
 
 
 def suggest(word: str, known: list[str]) -> str:
@@ -58,7 +62,7 @@ def changed(config: Settings, assignments: list[str]) -> Settings:
     """The settings with each `key=value` of the command line put in. Raises UserError as `from_dict` does."""
     kind = type(config)
     values = as_dict(config)
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind)  # without the annotations of ranges
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip().replace("-", "_")

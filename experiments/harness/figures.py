@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
+from cycler import cycler
 from matplotlib.figure import Figure
 
 # Okabe and Ito, "Color universal design" (2008): told apart with every common kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-STYLE: dict[str, Any] = {
-    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+STYLE: Any = {
+    "axes.prop_cycle": cycler(color=COLOURS),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -32,6 +34,34 @@ def new(rows: int = 1, columns: int = 1, width: float = 7.5, height: float = 4.0
         return figure, figure.subplots(rows, columns, **kwargs)
 
 
+def grid(images: np.ndarray, titles: list[str], columns: int) -> Figure:
+    """Grey pictures (N x height x width, high values dark) in rows, each under its title."""
+    rows = max(1, -(-len(images) // columns))
+    figure, axes = new(rows, columns, width=0.9 * columns, height=1.35 * rows, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        axis.imshow(image, cmap="gray_r")
+        axis.set_title(title, fontsize=9)
+    return figure
+
+
+def sheet(images: np.ndarray, columns: int, label: str) -> Figure:
+    """Signed pictures (N x height x width) on one sheet: red above zero, blue below, one scale for all, with its bar."""
+    count, height, width = images.shape
+    rows = -(-count // columns)
+    canvas = np.full((rows * (height + 1), columns * (width + 1)), np.nan)
+    for number, image in enumerate(images):
+        top, left = (number // columns) * (height + 1), (number % columns) * (width + 1)
+        canvas[top : top + height, left : left + width] = image
+    limit = np.abs(images).max()
+    figure, axes = new(width=9.0, height=8.5 * canvas.shape[0] / canvas.shape[1] + 0.3)
+    drawn = axes.imshow(canvas, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axes.axis("off")
+    figure.colorbar(drawn, ax=axes, shrink=0.9, label=label)
+    return figure
+
+
 def save(figure: Figure, folder: Path | None, name: str, *, raster: bool = False) -> str:
     """Saves `NAME.svg` and `NAME.png` in a folder (unless None) and returns one of them as a data URI.
 
@@ -45,7 +75,7 @@ def save(figure: Figure, folder: Path | None, name: str, *, raster: bool = False
     with matplotlib.rc_context(STYLE):
         for suffix, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 160})):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, **options)  # type: ignore[arg-type]
+            figure.savefig(buffer, format=suffix, **options)
             images[suffix] = buffer.getvalue()
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,9 @@ class Replay(Run[Any]):
     two steps, which finds what was computed outside the tape.
     """
 
-    def __init__(self, experiment: Experiment, order: Order, config: Any, folder: RunFolder, failure: NonFiniteError) -> None:
+    def __init__(
+        self, experiment: Experiment, order: Order, config: Any, folder: RunFolder, failure: NonFiniteError
+    ) -> None:
         super().__init__(experiment, order, config, folder, Silent(), StopRequest(lambda text: None), write=False)
         self._failure = failure
         self._watch = contextlib.ExitStack()

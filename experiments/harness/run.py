@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from tinygrad_hw.random import Stream
+from tinygrad_hw.random import Stream, default_streams, manual_seed
 
 from .checkpoint import Checkpoint
 from .config import Settings
@@ -61,6 +61,7 @@ class Run(Generic[C]):
         self._loops: dict[str, Loop] = {}
         self._checkpoint = Checkpoint.load(folder.checkpoint)
         self._log = MetricsLog(folder.metrics, self._checkpoint.metrics_bytes, write=write)
+        manual_seed(self.seed)
         self._began = self._saved = time.monotonic()
         self._seconds_before = self._checkpoint.seconds
 
@@ -101,6 +102,8 @@ class Run(Generic[C]):
         """
         if name in self._loops:
             raise ValueError(f"loop {name!r} exists already")
+        # Layers and initialisers that are given no stream draw from the default ones.
+        track = {**track, "default streams": default_streams()}
         self._loops[name] = Loop(self, name, track, epochs, examples, batch)
         return self._loops[name]
 

@@ -65,7 +65,9 @@ def _split(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
         return {MARK: key}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"{key}: cannot be checkpointed: {type(value).__name__}, expected arrays, numbers, text or containers")
+    raise TypeError(
+        f"{key}: cannot be checkpointed: {type(value).__name__}, expected arrays, numbers, text or containers"
+    )
 
 
 def _join(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:

@@ -1,0 +1,32 @@
+# Everything from nothing but Python 3.11 or newer:  make demo   make test   make lint
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+# One stamp for each set of extras, made anew when pyproject.toml changes.
+.venv/pip.stamp:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
+	touch $@
+
+.venv/%.stamp: pyproject.toml .venv/pip.stamp
+	$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	touch $@
+
+demo: .venv/experiments.stamp
+	$(BIN)/python -m experiments run hand_backprop --profile demo
+
+# BLAS threads off: the tests use small arrays, and two processes share the cores better than four threads.
+test: .venv/experiments.stamp .venv/bench.stamp .venv/test.stamp
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST)
+
+lint: .venv/experiments.stamp .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,276 @@
+"""The command line: `python -m experiments list | run | resume | compare | data`.
+
+Exit status: 0 done; 1 a claim failed under `--check`; 2 anything that ends in one line of explanation: wrong arguments,
+bad data, a folder or disk that cannot be written, a loss that became NaN or infinite; 130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from experiments.data import DataError
+
+from . import experiment as registry
+from .config import Settings, as_dict, changed, describe, from_dict, suggest
+from .errors import Interrupted, UserError
+
+if TYPE_CHECKING:
+    from experiments.data.catalogue import DataSet
+
+    from .folder import Order, RunFolder
+
+DONE, CLAIM_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+COMMANDS = ("list", "run", "resume", "compare", "data")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and end in status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit status."""
+    return _status(lambda: _dispatch(arguments))
+
+
+def _dispatch(arguments: Sequence[str] | None) -> int:
+    options = parser().parse_args(arguments)
+    return int(options.command(options))
+
+
+def _status(work: Callable[[], int]) -> int:
+    """The exit status of some work; what ends it early is told in one line."""
+    try:
+        return work()
+    except (Interrupted, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; nothing is left to tell it, and Python must not try at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except (UserError, DataError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser(prog="python -m experiments", description="Sixteen problems, solved with tinygrad_hw.")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+
+    listing = commands.add_parser("list", help="name the experiments")
+    listing.add_argument("--settings", action="store_true", help="with their settings and the values of each profile")
+    listing.set_defaults(command=list_experiments)
+
+    run = commands.add_parser("run", help="run experiments")
+    run.add_argument("names", nargs="+", metavar="NAME", help="an experiment, or `all`")
+    run.add_argument("--profile", choices=registry.PROFILES, default="demo", help="default: %(default)s")
+    run.add_argument("--device", default="cpu", metavar="cpu|cuda", help="default: %(default)s")
+    run.add_argument(
+        "--data-dir",
+        type=Path,
+        default=os.environ.get("TINYGRAD_HW_DATA") or None,
+        metavar="DIR",
+        help="where data are; default: $TINYGRAD_HW_DATA, else embedded or synthetic data",
+    )
+    run.add_argument("--out", type=Path, metavar="DIR", help="default: runs/NAME-PROFILE-seedN, then ...-2, ...-3")
+    run.add_argument("--seed", type=seed, default=0, metavar="N", help="default: %(default)s")
+    run.add_argument("--set", action="append", default=[], dest="settings", metavar="key=value", help="may be repeated")
+    run.add_argument("--check", action="store_true", help="exit with status 1 when a claim fails")
+    run.add_argument("--quiet", action="store_true", help="print the claims and the report's path alone")
+    run.set_defaults(command=run_experiments)
+
+    resume = commands.add_parser("resume", help="continue an interrupted run")
+    resume.add_argument("folder", type=Path, metavar="RUN_DIR")
+    resume.add_argument("--quiet", action="store_true", help="as in run")
+    resume.set_defaults(command=resume_run)
+
+    compare = commands.add_parser("compare", help="lay runs over each other in one page")
+    compare.add_argument("folders", nargs="+", type=Path, metavar="RUN_DIR")
+    compare.add_argument("--out", type=Path, metavar="FILE", help="default: runs/compare-....html")
+    compare.set_defaults(command=compare_runs)
+
+    data = commands.add_parser("data", help="see, download or import data")
+    _add_data_commands(data)
+    return top
+
+
+def _add_data_commands(data: Parser) -> None:
+    commands = data.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    where = Parser(add_help=False)
+    where.add_argument(
+        "--data-dir",
+        type=Path,
+        default=os.environ.get("TINYGRAD_HW_DATA") or "data",
+        metavar="DIR",
+        help="default: $TINYGRAD_HW_DATA, else ./data",
+    )
+    status = commands.add_parser("status", parents=[where], help="what is there, and whether it is whole")
+    status.set_defaults(command=data_status)
+    download = commands.add_parser(
+        "download", parents=[where], help="get the published files; continues where it stopped"
+    )
+    download.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    download.add_argument(
+        "--from", dest="addresses", action="append", metavar="URL", help="a mirror instead of the usual"
+    )
+    download.set_defaults(command=data_download)
+    imported = commands.add_parser("import", parents=[where], help="check files you have, then copy them into place")
+    imported.add_argument("name", metavar="NAME")
+    imported.add_argument("source", type=Path, metavar="FOLDER")
+    imported.set_defaults(command=data_import)
+
+
+def seed(text: str) -> int:
+    """A seed: a whole number from 0 to 2**63 - 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, expected a whole one such as 0") from None
+    if not 0 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is out of range, expected 0 to 2**63 - 1")
+    return number
+
+
+def list_experiments(options: argparse.Namespace) -> int:
+    """`list`."""
+    titles = registry.titles()
+    width = max(map(len, titles), default=0)
+    for name, title in sorted(titles.items()):
+        print(f"{name:{width}}  {title}")
+        if options.settings:
+            profiles = registry.load(name).profiles
+            values = {profile: as_dict(config) for profile, config in profiles.items()}
+            for key, meaning in describe(type(profiles["demo"])).items():
+                shown = ", ".join(f"{profile} {values[profile][key]}" for profile in registry.PROFILES)
+                print(f"    {key}: {meaning} ({shown})")
+    return DONE
+
+
+def run_experiments(options: argparse.Namespace) -> int:
+    """`run`: every argument is checked, and every folder made, before the first experiment begins."""
+    from .execute import check_device
+    from .folder import Order, RunFolder, default_path
+
+    names = sorted(registry.titles()) if options.names == ["all"] else list(dict.fromkeys(options.names))
+    experiments = [registry.load(name) for name in names]
+    configs = [changed(experiment.profiles[options.profile], options.settings) for experiment in experiments]
+    check_device(options.device)
+    jobs = []
+    for experiment, config in zip(experiments, configs, strict=True):
+        usual = default_path(experiment.name, options.profile, options.seed, options.settings)
+        single = options.out if len(experiments) == 1 else options.out and options.out / experiment.name
+        folder = RunFolder.create(single or usual, numbered=options.out is None)
+        order = Order(
+            experiment=experiment.name,
+            profile=options.profile,
+            seed=options.seed,
+            device=options.device,
+            data_dir=None if options.data_dir is None else str(Path(options.data_dir).absolute()),
+            check=options.check,
+            config=as_dict(config),
+        )
+        folder.write_order(order)
+        jobs.append((experiment, order, config, folder))
+    # One that fails does not keep the others from running; an interruption does.
+    status = DONE
+    for job in jobs:
+        ended = _status(lambda job=job: _carry_out(*job, quiet=options.quiet))  # type: ignore[misc]
+        if ended == INTERRUPTED:
+            return ended
+        status = max(status, ended)
+    return status
+
+
+def resume_run(options: argparse.Namespace) -> int:
+    """`resume`."""
+    from .execute import check_device
+    from .folder import RunFolder
+
+    folder = RunFolder.existing(options.folder)
+    order = folder.read_order()
+    experiment = registry.load(order.experiment)
+    if order.profile not in experiment.profiles:
+        raise UserError(f"{folder.order}: no profile {order.profile!r}")
+    config = from_dict(type(experiment.profiles[order.profile]), order.config)
+    check_device(order.device)
+    return _carry_out(experiment, order, config, folder, quiet=options.quiet)
+
+
+def _carry_out(
+    experiment: "registry.Experiment", order: "Order", config: Settings, folder: "RunFolder", *, quiet: bool
+) -> int:
+    from .claims import printed
+    from .execute import execute
+    from .progress import choose
+
+    progress = choose(quiet)
+    progress.note(f"{experiment.name}: {experiment.title} [{order.profile}, seed {order.seed}] in {folder.path}")
+    try:
+        outcome = execute(experiment, order, config, folder, progress)
+    except (Interrupted, KeyboardInterrupt):
+        progress.close()
+        print(f"interrupted; continue by: python -m experiments resume {folder.path}", file=sys.stderr)
+        raise
+    finally:
+        progress.close()
+    if outcome.verdicts:
+        print(printed(outcome.verdicts))
+    print(f"report: {folder.report}")
+    return CLAIM_FAILED if order.check and not outcome.passed else DONE
+
+
+def compare_runs(options: argparse.Namespace) -> int:
+    """`compare`."""
+    from .compare import compare
+
+    print(f"comparison: {compare(options.folders, options.out)}")
+    return DONE
+
+
+def data_status(options: argparse.Namespace) -> int:
+    """`data status`."""
+    from experiments.data.catalogue import DATA_SETS
+
+    print(f"data folder: {options.data_dir}")
+    for name, data_set in DATA_SETS.items():
+        state, text = data_set.status(Path(options.data_dir))
+        print(f"{name:10}  {state:8}  {text}")
+    return DONE
+
+
+def data_download(options: argparse.Namespace) -> int:
+    """`data download`."""
+    from experiments.data.catalogue import DATA_SETS
+
+    for name in options.names or DATA_SETS:
+        arguments = (tuple(options.addresses),) if options.addresses else ()
+        _data_set(name).download(Path(options.data_dir), *arguments)
+        print(f"{name}: {_data_set(name).status(Path(options.data_dir))[1]}")
+    return DONE
+
+
+def data_import(options: argparse.Namespace) -> int:
+    """`data import`."""
+    described = _data_set(options.name).import_folder(options.source, Path(options.data_dir))
+    print(f"{options.name}: {described}, now in {options.data_dir}")
+    return DONE
+
+
+def _data_set(name: str) -> "DataSet":
+    from experiments.data.catalogue import DATA_SETS
+
+    if name not in DATA_SETS:
+        raise UserError(f"no data set {name!r}; {suggest(name, list(DATA_SETS))}")
+    return DATA_SETS[name]
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return WRONG

@@ -1,0 +1,44 @@
+"""What a run was made with."""
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+from tinygrad_hw.backend import parse_device
+
+PACKAGES = ("numpy", "tinygrad_hw", "numba", "scipy", "matplotlib", "safetensors")
+
+
+def versions(device: str) -> dict[str, str]:
+    """Versions of Python and of the packages that numbers or figures may depend on; of CuPy on a GPU alone."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if device != "cpu":
+        found["cupy"] = parse_device(device)[0].module.__version__
+    return found
+
+
+def machine(device: str) -> dict[str, str]:
+    """Operating system, processor and, when used, the GPU."""
+    found = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+    }
+    if device != "cpu":
+        backend, index = parse_device(device)
+        found["GPU"] = backend.module.cuda.runtime.getDeviceProperties(index)["name"].decode()
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"

@@ -1,0 +1,131 @@
+"""Carries out one run in its folder, from the top or from its checkpoint, and writes summary and report."""
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from tinygrad_hw.backend import DeviceError, parse_device
+from tinygrad_hw.serialization import SerializationError
+
+from . import environment
+from .claims import Verdict, judge
+from .config import Settings, as_dict, describe
+from .errors import NonFiniteError, UserError
+from .experiment import Experiment
+from .folder import Order, RunFolder, write_json, write_text
+from .origin import find_origin
+from .progress import Silent, clock
+from .report import Block, render
+from .run import Run
+from .signals import StopRequest
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run came to."""
+
+    folder: RunFolder
+    verdicts: list[Verdict]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every claim holds."""
+        return all(verdict.passed for verdict in self.verdicts)
+
+
+def check_device(device: str) -> None:
+    """Raises UserError when the device does not exist or cannot be used."""
+    try:
+        parse_device(device)
+    except DeviceError as error:
+        raise UserError(f"--device {device}: {error}") from None
+
+
+def execute(experiment: Experiment, order: Order, config: Settings, folder: RunFolder, progress: Silent) -> Outcome:
+    """Runs an experiment to its end.
+
+    Raises:
+        Interrupted: stopped by a signal inside a loop, after a checkpoint.
+        KeyboardInterrupt: stopped by a signal elsewhere; the last checkpoint stands.
+        UserError: a value became NaN or infinite, a checkpoint is damaged or cannot be written, data changed, ...
+        OSError: something could not be written; what was written before is whole.
+    """
+    with folder.locked(), StopRequest(progress.note) as stop:
+        run = Run(experiment, order, config, folder, progress, stop)
+        try:
+            experiment.run(run)
+        except NonFiniteError as failure:
+            stop.inside_loop = False
+            progress.note(f"{failure}: looking for the operation where it began ...")
+            found = find_origin(experiment, order, config, folder, failure)
+            raise UserError(f"{failure}; {found}; the last good checkpoint is kept in {folder.path}") from None
+        except SerializationError as error:
+            raise UserError(f"{error}; the previous checkpoint is kept") from None
+        finally:
+            run.close()
+        verdicts = judge(experiment.claims, order.profile, run.metrics)
+        write_json(folder.summary, summary(order, config, run, verdicts))
+        write_text(folder.report, page(experiment, order, config, run, verdicts))
+    return Outcome(folder, verdicts)
+
+
+def summary(order: Order, config: Settings, run: Run[Any], verdicts: list[Verdict]) -> dict[str, Any]:
+    """The content of `summary.json`."""
+    return {
+        "experiment": order.experiment,
+        "profile": order.profile,
+        "data": run.data,
+        "seed": order.seed,
+        "device": order.device,
+        "config": as_dict(config),
+        "metrics": run.metrics,
+        "claims": [verdict.as_dict() for verdict in verdicts],
+        "seconds": round(run.seconds, 3),
+        "versions": environment.versions(order.device),
+    }
+
+
+def page(experiment: Experiment, order: Order, config: Settings, run: Run[Any], verdicts: list[Verdict]) -> str:
+    """The report as HTML."""
+    report = run.report
+    if verdicts:
+        sections = [i for i, block in enumerate(report.blocks) if block.kind == "section"]
+        place = sections[1] if len(sections) > 1 else len(report.blocks)
+        heading = Block("section", {"title": "Claims", "anchor": "claims"})
+        report.blocks[place:place] = [heading, Block("claims", {"verdicts": verdicts})]
+    _appendix(experiment, order, config, run)
+    where = "on the CPU" if order.device == "cpu" else f"on {order.device}"
+    data = "; ".join(entry["source"] for entry in run.data.values())
+    facts = (
+        f"Experiment {experiment.name}, profile {order.profile}, seed {order.seed}, {where}, {clock(run.seconds)} min."
+    )
+    return render(
+        "page.html.j2",
+        report=report,
+        facts=f"{facts} Data: {data}." if data else facts,
+        closing="This page holds everything it shows; nothing is loaded from elsewhere.",
+    )
+
+
+def _appendix(experiment: Experiment, order: Order, config: Settings, run: Run[Any]) -> None:
+    report, usual = run.report, as_dict(experiment.profiles[order.profile])
+    report.section("How this was made")
+    changes = [
+        f"--set {shlex.quote(f'{key}={value}')}" for key, value in as_dict(config).items() if value != usual[key]
+    ]
+    parts = [f"python -m experiments run {order.experiment} --profile {order.profile} --seed {order.seed}"]
+    parts += [f"--device {order.device}"] if order.device != "cpu" else []
+    parts += ["--data-dir DIR"] if order.data_dir is not None else []
+    report.text(f"The same run again: `{' '.join(parts + changes)}`.")
+    if run.data:
+        rows = [(name, entry["source"], f"`{entry['sha256'][:16]}…`") for name, entry in run.data.items()]
+        report.table(("Data", "Source", "SHA-256 of the arrays"), rows, caption="Data used.")
+    meanings = describe(type(config))
+    rows = [(f"`{key}`", _plain(value), meanings[key]) for key, value in as_dict(config).items()]
+    report.table(("Setting", "Value", "Meaning"), rows, caption="Settings, changed by `--set key=value`.")
+    made = {**environment.machine(order.device), **environment.versions(order.device)}
+    report.table(("Part", "Version"), list(made.items()), caption="Machine and versions.")
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,233 @@
+"""The backward pass: gradients pushed down the tape, youngest node first, each node freed as it is passed.
+
+The pass takes the youngest pending node from a heap: a node is older than everything computed from it, so this is a
+topological order without recursion and without a first pass over the graph (cf. Chainer's ``rank``). Gradients that
+meet are added in place only into buffers that the pass made itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+
+from tinygrad_hw import versions
+from tinygrad_hw.autograd import Function, Node, OperationEvent, current_hooks, set_grad_enabled
+from tinygrad_hw.backend import array_module, is_array
+from tinygrad_hw.tensor import Tensor
+
+
+def run_backward(
+    roots: Sequence[tuple[Tensor, Any]],
+    *,
+    retain_graph: bool,
+    create_graph: bool,
+    targets: Sequence[Tensor] | None = None,
+) -> list[Any]:
+    """Push gradients from ``roots`` (tensor, its gradient) down the tape.
+
+    With ``targets`` returns their gradients (None where there is no path) and leaves every ``.grad`` alone; without,
+    adds to the ``.grad`` of every leaf. ``create_graph=True`` runs on Tensors and records what it does.
+    """
+    hooks = current_hooks()
+    plain = not (create_graph or hooks)
+    pending: dict[Any, Any] = {}  # gradients gathered so far, of nodes and leaves still to come
+    owned: set[Node | Tensor] = set()  # those whose pending gradient is a buffer that this pass made
+    heap: list[tuple[int, Node]] = []
+    captured: dict[Node | Tensor, Any] = {}
+    wanted = {target._node or target for target in targets or ()}
+    needed = None if targets is None else _leading_to(wanted, [root._node or root for root, _ in roots])
+
+    for root, gradient in roots:
+        start: Any = root._node or root
+        if start in pending:
+            gradient = pending[start] + gradient
+        elif type(start) is Node:
+            heappush(heap, (-start._sequence, start))
+        pending[start] = gradient
+
+    with set_grad_enabled(create_graph):
+        while heap:
+            node = heappop(heap)[1]
+            gradient = pending.pop(node)
+            if node._saved is None:
+                raise _already_freed(node)
+            if node._hooks:
+                gradient = _call_hooks(node._hooks, gradient, create_graph)
+            if wanted and node in wanted:
+                captured[node] = gradient
+                if not any(parent in needed for parent in node._parents):  # type: ignore[operator]
+                    continue
+            if node._index is None:
+                results = (
+                    node._op.backward(node, gradient) if plain else _run_rule(node, (gradient,), create_graph, hooks)
+                )
+            elif node._index >= 0:  # one output among several: wait for the others
+                _collect(node, gradient, pending, heap)
+                continue
+            else:
+                results = _run_rule(node, _with_zeros(node, gradient, create_graph), create_graph, hooks)
+            parents, op = node._parents, node._op
+            if not retain_graph:
+                node.free()
+            if type(results) is not tuple:
+                results = (results,)
+            if len(results) > len(parents):
+                raise RuntimeError(
+                    f"{op.name()}: backward returned {len(results)} gradients for {len(parents)} arguments of forward"
+                )
+            parent: Any
+            for parent, result in zip(parents, results, strict=False):
+                if parent is None or result is None or (needed is not None and parent not in needed):
+                    continue
+                previous = pending.get(parent)
+                if type(parent) is Node:
+                    shape, dtype = parent._shape, parent._dtype
+                    if previous is None:
+                        heappush(heap, (-parent._sequence, parent))
+                else:
+                    shape, dtype = parent._data.shape, parent._data.dtype
+                try:
+                    fits = result.shape == shape and result.dtype is dtype
+                except AttributeError:  # a Python number
+                    fits = False
+                if not fits:
+                    result = _fit(op, result, shape, dtype)
+                if previous is None:
+                    if op.fresh:
+                        owned.add(parent)
+                elif create_graph:
+                    result = previous + result
+                elif parent in owned:
+                    previous += result
+                    result = previous
+                else:
+                    result = previous + result
+                    owned.add(parent)
+                pending[parent] = result
+        for leaf, gradient in pending.items():  # only leaves are left
+            mine = leaf in owned
+            if leaf._hooks:
+                gradient, mine = _call_hooks(leaf._hooks, gradient, create_graph), False
+            if targets is None:
+                _accumulate(leaf, gradient, mine, create_graph)
+            else:
+                captured[leaf] = gradient
+    return [captured.get(target._node or target) for target in targets or ()]
+
+
+def _already_freed(node: Node) -> RuntimeError:
+    what = f"{np.dtype(node._dtype)} {node._shape}" if node._index is None else f"{node._shape}"
+    return RuntimeError(
+        f"{node._op.name()}: backward through a graph that has already been freed (output {what}); pass "
+        "retain_graph=True to the first backward, or detach() what later work takes from it"
+    )
+
+
+def _run_rule(node: Node, gradients: tuple[Any, ...], create_graph: bool, hooks: Sequence[Callable[..., None]]) -> Any:
+    """The operation's backward, recorded under ``create_graph`` and watched by operation hooks."""
+    node.recording = create_graph
+    start = time.perf_counter()
+    results = node._op.backward(node, *gradients)
+    seconds = time.perf_counter() - start
+    node.recording = False
+    outputs = results if type(results) is tuple else (results,)
+    for hook in hooks:
+        hook(OperationEvent("backward", node._op.name(), gradients, outputs, seconds, node))
+    return results
+
+
+def _collect(slot: Node, gradient: Any, pending: dict[Any, Any], heap: list[tuple[int, Node]]) -> None:
+    """Put the gradient of one output among several with those of its siblings, and queue their operation."""
+    operation = slot._parents[0]
+    assert isinstance(operation, Node) and slot._index is not None
+    siblings = pending.get(operation)
+    if siblings is None:
+        siblings = pending[operation] = [None] * len(operation._shape)
+        heappush(heap, (-operation._sequence, operation))
+    before = siblings[slot._index]
+    siblings[slot._index] = gradient if before is None else before + gradient
+
+
+def _leading_to(targets: set[Node | Tensor], roots: Sequence[Node | Tensor]) -> set[Node | Tensor]:
+    """Every node and leaf from which some target can be reached, found without recursion."""
+    order, seen, stack = [], set(roots), list(roots)
+    while stack:
+        node = stack.pop()
+        order.append(node)
+        if type(node) is Node:
+            for parent in node._parents:
+                if parent is not None and parent not in seen:
+                    seen.add(parent)
+                    stack.append(parent)
+    # a parent is older than its child, so by age every parent is decided before its children
+    order.sort(key=lambda node: node._sequence if type(node) is Node else 0)
+    needed: set[Node | Tensor] = set()
+    for node in order:
+        if node in targets or (type(node) is Node and any(parent in needed for parent in node._parents)):
+            needed.add(node)
+    return needed
+
+
+def _with_zeros(node: Node, gradients: list[Any], create_graph: bool) -> tuple[Any, ...]:
+    """The gradients of an operation's outputs with zeros for the outputs that nobody used."""
+    some = next(gradient for gradient in gradients if gradient is not None)
+    xp = array_module(some._data if isinstance(some, Tensor) else some)
+
+    def zeros(index: int) -> Any:
+        array = xp.zeros(node._shape[index], node._dtype[index])
+        return Tensor._make(array, None) if create_graph else array
+
+    return tuple(zeros(i) if gradient is None else gradient for i, gradient in enumerate(gradients))
+
+
+def _fit(op: type[Function], gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """``gradient`` in the shape and dtype of what it is the gradient of; raises where that would hide a mistake."""
+    from tinygrad_hw import functional as F
+
+    if not isinstance(gradient, Tensor) and not is_array(gradient):
+        gradient = np.asarray(gradient, dtype=dtype)
+    if gradient.shape != shape:
+        if not op.broadcasts:
+            raise RuntimeError(
+                f"{op.name()}: backward returned a gradient of shape {tuple(gradient.shape)} for an input of shape "
+                f"{shape}"
+            )
+        gradient = F.sum_to(gradient, shape)
+    return gradient if gradient.dtype == dtype else F.cast(gradient, dtype)
+
+
+def _call_hooks(hooks: Sequence[Callable[[Tensor], Any]], gradient: Any, create_graph: bool) -> Any:
+    """Let tensor hooks see, and replace, a gradient."""
+    tensor = (
+        gradient
+        if isinstance(gradient, Tensor)
+        else Tensor._make(np.asarray(gradient) if not is_array(gradient) else gradient, None)
+    )
+    for hook in hooks:
+        replacement = hook(tensor)
+        if replacement is not None:
+            tensor = replacement
+    return tensor if create_graph else tensor._data
+
+
+def _accumulate(leaf: Tensor, gradient: Any, owned: bool, create_graph: bool) -> None:
+    """Add ``gradient`` to ``leaf.grad``, in place only where the memory is the leaf's own."""
+    if create_graph:
+        leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+    elif leaf.grad is not None:
+        if leaf.grad.requires_grad:
+            leaf.grad = Tensor._make(leaf.grad._data + gradient, None)
+        else:
+            leaf.grad._data += gradient
+            versions.note_write(leaf.grad._data)
+    elif leaf._grad_slot is not None:
+        leaf._grad_slot[...] = gradient
+        leaf.grad = Tensor._make(leaf._grad_slot, None)
+    else:
+        leaf.grad = Tensor._make(
+            gradient if owned and is_array(gradient) else array_module(leaf._data).array(gradient), None
+        )
