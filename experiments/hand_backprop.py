@@ -250,35 +250,37 @@ def explain(run: Run[Config]) -> None:
     report = run.report
     report.section("Question")
     report.text(
-        "A small net is to read handwritten digits: 784 grey values go into 100 sigmoid units, these into 50 rectified "
-        "linear units, these into 10 outputs that a softmax turns into probabilities. What does it take to train it "
-        "without any library that differentiates? Here the loss, its gradients, the update and the random weights to "
-        "begin with are written by hand on plain arrays. Then: does an automatic differentiation engine, given the same "
-        "weights and the same batches, do exactly the same, and how do its own optimisers compare?"
+        """A small net is to read handwritten digits: 784 grey values go into 100 sigmoid units, these into 50
+        rectified linear units, these into 10 outputs that a softmax turns into probabilities. What does it take to
+        train it without any library that differentiates? Here the loss, its gradients, the update and the random
+        weights to begin with are written by hand on plain arrays. Does an automatic differentiation engine, given
+        the same weights and the same batches, do exactly the same? And how do its own optimisers, and other sizes
+        of batch, compare?"""
     )
     report.section("The net and its derivatives")
     report.text(
-        "A batch of $N$ digits is a matrix $A_0$ of $N$ rows. For the layers $l = 1, 2, 3$, with targets $y_n$:"
+        "A batch of $N$ digits is a matrix $A_0$ with $N$ rows. For the layers $l = 1, 2, 3$ and targets $y_n$:"
     )
     report.formula(
         r"Z_l = A_{l-1} W_l^{\top} + b_l",
-        r"A_1 = \frac{1}{1 + e^{-Z_1}}, \quad A_2 = \max(Z_2, 0), \quad P_{nc} = \frac{e^{Z_{3,nc}}}{\sum_d e^{Z_{3,nd}}}",
+        r"A_1 = \frac{1}{1 + e^{-Z_1}}, \quad A_2 = \max(Z_2, 0), \quad "
+        r"P_{nc} = \frac{\exp Z_{3,nc}}{\sum_d \exp Z_{3,nd}}",
         r"C = -\frac{1}{N} \sum_{n=1}^{N} \log P_{n y_n}",
         note="Forward: activations, the softmax, and the mean cross-entropy $C$ between it and the targets.",
     )
     report.text(
-        "The chain rule is applied from the loss back to the first layer. Let $D_l$ be the derivative of $C$ by $Z_l$, and "
-        "$Y$ the targets as rows with a single 1. Softmax and logarithm together leave a plain difference; every layer "
-        "then multiplies by its weights and by the slope of its activation ($\\odot$ is the product entry by entry):"
+        r"""The chain rule leads from the loss back to the first layer. Let $D_l$ be the derivative of $C$ by $Z_l$,
+        and $Y$ the targets as rows with a single 1. Softmax and logarithm together leave a plain difference; each
+        layer then multiplies by its weights and, entry by entry ($\odot$), by the slope of its activation:"""
     )
     report.formula(
         r"D_3 = \frac{1}{N} (P - Y)",
         r"D_2 = (D_3 W_3) \odot [Z_2 > 0], \quad D_1 = (D_2 W_2) \odot A_1 \odot (1 - A_1)",
         r"\frac{\partial C}{\partial W_l} = D_l^{\top} A_{l-1}, \quad "
         r"\frac{\partial C}{\partial b_l} = \sum_{n=1}^{N} D_{l,n}",
-        note="Backward: all gradients cost about twice as much as the forward pass.",
+        note="Backward: all gradients together cost about twice as much as the forward pass.",
     )
-    report.text("Plain gradient descent, and what the engine's momentum and Adam do instead with a gradient $g$:")
+    report.text("Plain gradient descent, and what the engine's momentum and Adam do with a gradient $g$ instead:")
     report.formula(
         r"\theta \leftarrow \theta - \eta g",
         r"v \leftarrow \mu v + g, \quad \theta \leftarrow \theta - \eta v",
@@ -287,30 +289,30 @@ def explain(run: Run[Config]) -> None:
         note="By hand (first line), momentum (second), Adam at step $t$ (third; Kingma and Ba 2015).",
     )
     report.text(
-        "Weights into the sigmoid and the softmax begin uniform in $\\pm\\sqrt{6 / (n_{in} + n_{out})}$ (Glorot and Bengio "
-        "2010), weights into the rectified units normal with standard deviation $\\sqrt{2 / n_{in}}$ (He and others "
-        "2015), biases at zero. Every net below begins with the same draw."
+        r"""Weights into the sigmoid and the softmax begin uniform in $\pm\sqrt{6 / (n_i + n_o)}$ for $n_i$ inputs
+        and $n_o$ outputs (Glorot and Bengio 2010), weights into the rectified units normal with standard deviation
+        $\sqrt{2 / n_i}$ (He and others 2015), biases at zero. Every net below begins with the same draw."""
     )
 
 
 def curve(descent: Descent, value: str, before: float | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Epochs and values; from epoch 0 when the value before training is given."""
     values = descent.loop.history(value)
-    first = np.array([] if before is None else [before])
-    return np.arange(0 if first.size else 1, len(values) + 1), np.concatenate([first, values])
+    start = [] if before is None else [before]
+    return np.arange(1 - len(start), len(values) + 1), np.concatenate([start, values])
 
 
 def show_optimisers(run: Run[Config], done: dict[str, Descent], loss_before: float) -> None:
     """Loss per epoch of the hand-written net, the engine on the same path, and the engine's optimisers."""
-    names = ("hand", "engine", "momentum", "adam")
     styles: dict[str, dict[str, Any]] = {
         "hand": {"linewidth": 4.0, "alpha": 0.5},
         "engine": {"linestyle": "--", "color": "black", "linewidth": 1.2},
     }
     figure, (left, right) = figures.new(1, 2, width=9.0)
-    for name in names:
-        left.plot(*curve(done[name], "train_loss", loss_before), label=done[name].label, **styles.get(name, {}))
-        right.plot(*curve(done[name], "test_accuracy"), label=done[name].label, **styles.get(name, {}))
+    for name in ("hand", "engine", "momentum", "adam"):
+        style = {"label": done[name].label, **styles.get(name, {})}
+        left.plot(*curve(done[name], "train_loss", loss_before), **style)
+        right.plot(*curve(done[name], "test_accuracy"), **style)
     left.set(yscale="log", xlabel="epoch", ylabel="cross-entropy", title="Loss over the training digits")
     right.set(xlabel="epoch", ylabel="share of right answers", title="Accuracy on the test digits")
     left.legend()
@@ -318,20 +320,12 @@ def show_optimisers(run: Run[Config], done: dict[str, Descent], loss_before: flo
     run.report.figure(
         "optimisers",
         figure,
-        caption="Every net from the same weights on the same batches. The engine's plain descent (dashed) lies on the "
-        "hand-written one. Epoch 0 is before training.",
+        caption="""Every net from the same weights on the same batches. The engine's plain descent (dashed) lies on the
+        hand-written one. Epoch 0 is before training.""",
         alt="Training loss and test accuracy by epoch for the hand-written net, the engine, momentum and Adam",
     )
     rows = [
-        (
-            d.label,
-            d.batch,
-            d.loop.steps,
-            d.last("train_loss"),
-            d.last("test_loss"),
-            d.last("test_accuracy"),
-            d.loop.seconds,
-        )
+        (d.label, d.batch, d.loop.steps, *map(d.last, ("train_loss", "test_loss", "test_accuracy")), d.loop.seconds)
         for d in done.values()
     ]
     run.report.table(
@@ -343,30 +337,34 @@ def show_optimisers(run: Run[Config], done: dict[str, Descent], loss_before: flo
 
 def show_agreement(run: Run[Config], difference: np.ndarray, hand: Descent) -> None:
     """How far the hand-written and the engine's loss are apart, step by step."""
-    # The logarithm needs something to show where the two agree to the last bit.
-    floor = 1e-17
+    floor = 1e-17  # where equality is drawn: a logarithm has no zero
     figure, axes = figures.new(height=3.2)
-    steps = np.arange(1, len(difference) + 1) / hand.loop.steps_per_epoch
-    axes.plot(steps, np.maximum(difference, floor), linewidth=0.6, marker=".", markersize=2, linestyle="none")
+    epochs = np.arange(1, len(difference) + 1) / hand.loop.steps_per_epoch
+    axes.plot(epochs, np.maximum(difference, floor), marker=".", markersize=2, linestyle="none")
     axes.axhline(1e-9, color=figures.COLOURS[1], linestyle="--", label="claimed bound")
     axes.set(yscale="log", xlabel="epoch", ylabel="absolute difference", ylim=(floor / 2, 1e-8))
     axes.legend()
-    equal = float((difference == 0).mean())
     run.report.section("By hand and by the engine")
     run.report.figure(
         "agreement",
         figure,
-        caption="Difference between the loss of the hand-written net and of the engine's, at every step of the training. "
-        f"Equal to the last bit in {equal:.0%} of the steps (drawn at $10^{{-17}}$).",
+        caption=rf"""Difference between the hand-written net's loss and the engine's, at every step of the training.
+        Equal to the last bit in {(difference == 0).mean():.0%} of the steps (drawn at $10^{{-17}}$).""",
         alt="Absolute difference of the two losses at every step, far below the bound of 1e-9",
         raster=True,
     )
     run.report.text(
-        f"Over {len(difference):,} updates the two losses never differ by more than {difference.max():.2g}, in double "
-        "precision, whose numbers near 1 are $2.2 \\times 10^{-16}$ apart. The tape therefore finds the same gradients as "
-        "the formulas above, and both make the same update from them: a wrong factor or a missing term in either would "
-        "drive the two apart within the first few steps."
+        rf"""Over {len(difference):,} updates the two losses never differ by more than
+        {scientific(difference.max())}, in double precision, whose numbers near 1 are $2.2 \times 10^{{-16}}$ apart.
+        The tape finds the same gradients as the formulas above; a wrong factor or a missing term in either would
+        drive the two apart within a few steps."""
     )
+
+
+def scientific(value: float) -> str:
+    """A number as LaTeX, with two digits."""
+    digits, exponent = f"{value:.1e}".split("e")
+    return rf"${digits} \times 10^{{{int(exponent)}}}$" if value else "$0$"
 
 
 def show_batches(run: Run[Config], done: dict[str, Descent], loss_before: float) -> None:
@@ -379,44 +377,43 @@ def show_batches(run: Run[Config], done: dict[str, Descent], loss_before: float)
     left.set(yscale="log", xlabel="epoch", ylabel="cross-entropy", title="By digits seen")
     right.set(xscale="log", xlabel="updates", title="By updates made")
     left.legend()
-    run.report.section("One digit, fifty, or all at once")
+    run.report.section("One digit, some, or all at once")
     run.report.figure(
         "batches",
         figure,
-        caption="The same hand-written net with three sizes of batch. An epoch costs each of them one gradient per digit; "
-        "what differs is after how many digits they move.",
+        caption="""The same hand-written net with three sizes of batch. An epoch costs each of them one gradient per
+        digit; what differs is after how many digits they move.""",
         alt="Training loss by epoch and by number of updates for batches of one digit, a mini-batch and the whole set",
     )
 
 
 def contrast(run: Run[Config], done: dict[str, Descent]) -> None:
     """The comparison in words, with the numbers of this run."""
-    config, hand, momentum, adam = run.config, done["hand"], done["momentum"], done["adam"]
-    stochastic, whole = done["stochastic"], done["full_batch"]
-    losses = {name: done[name].last("train_loss") for name in ("hand", "momentum", "adam")}
-    best = min(losses, key=lambda name: losses[name])
+    config, (hand, _, momentum, adam, stochastic, whole) = run.config, done.values()
+    lowest = min((hand, momentum, adam), key=lambda descent: descent.last("train_loss"))
+    step = config.momentum_learning_rate
     run.report.section("Comment")
     run.report.text(
-        f"Plain descent by hand brings the training loss to {losses['hand']:.3g} in {config.epochs} epochs, momentum to "
-        f"{losses['momentum']:.3g}, Adam to {losses['adam']:.3g}; after the first epoch they stand at "
-        f"{first(hand):.3g}, {first(momentum):.3g} and {first(adam):.3g}. The lowest training loss is that of "
-        f"{done[best].label}. Momentum averages gradients over about {1 / (1 - config.momentum):.0f} steps, so its step "
-        f"of {config.momentum_learning_rate:g} is worth one of {config.momentum_learning_rate / (1 - config.momentum):.2g} "
-        "in a direction that persists and damps those that alternate; Adam divides each weight's step by the usual size "
-        "of its gradient, so pixels that are seldom inked learn as fast as the others and the learning rate needs less "
-        f"tuning. On the test digits they are closer together: {hand.last('test_accuracy'):.1%} by hand, "
-        f"{momentum.last('test_accuracy'):.1%} with momentum, {adam.last('test_accuracy'):.1%} with Adam. A lower training "
-        "loss alone does not read unseen digits better.",
-        f"The size of the batch matters more than the optimiser. For the same {config.epochs} gradients per digit, "
-        f"batches of one make {stochastic.loop.steps:,} updates, batches of {hand.batch} make {hand.loop.steps:,}, and the "
-        f"full batch makes {whole.loop.steps:,}. The full batch follows the exact gradient, but after all its epochs its "
-        f"training loss is still {whole.last('train_loss'):.3g}, which mini-batches {reached(hand, whole)}. Batches of "
-        f"one end at {stochastic.last('train_loss'):.3g}; their gradient is so noisy that they need a learning rate "
-        f"{config.learning_rate / config.stochastic_learning_rate:.0f} times smaller, and they take "
-        f"{stochastic.loop.seconds / hand.loop.seconds:.0f} times as long as mini-batches "
-        f"({stochastic.loop.seconds:.1f} s against {hand.loop.seconds:.1f} s), because a matrix product of one row leaves "
-        "the processor idle. Mini-batches are the compromise: noise small enough for large steps, updates many enough to "
-        "use them, and products large enough to be quick.",
+        f"""In {config.epochs} epochs plain descent by hand brings the training loss to
+        {hand.last("train_loss"):.2g}, momentum to {momentum.last("train_loss"):.2g}, Adam to
+        {adam.last("train_loss"):.2g}; after the first epoch they stand at {first(hand):.2g}, {first(momentum):.2g}
+        and {first(adam):.2g}. The lowest at the end is {lowest.label}. Momentum adds up the gradients of about
+        {1 / (1 - config.momentum):.0f} steps: a rate of {step:g} acts like one of
+        {step / (1 - config.momentum):.2g} along directions that persist, and those that alternate cancel. Adam
+        divides each weight's step by the usual size of its gradient, so pixels that are seldom inked learn as fast
+        as the others, and its rate needs less tuning than the {config.learning_rate:g} of plain descent. On unseen
+        digits the three are closer: {hand.last("test_accuracy"):.1%} right by hand,
+        {momentum.last("test_accuracy"):.1%} with momentum, {adam.last("test_accuracy"):.1%} with Adam. What the
+        optimisers change is the way down, not what the net can learn from these digits.""",
+        f"""The size of the batch matters more than the optimiser. For the same number of gradients, batches of one
+        make {stochastic.loop.steps:,} updates, batches of {hand.batch} make {hand.loop.steps:,}, and the full batch
+        {whole.loop.steps:,}. The full batch follows the exact gradient, but at its end the training loss is still
+        {whole.last("train_loss"):.2g}; mini-batches {reached(hand, whole)}. Batches of one end at
+        {stochastic.last("train_loss"):.2g}. A single digit's gradient is so noisy that their rate is
+        {config.learning_rate / config.stochastic_learning_rate:.0f} times smaller, and a matrix product of one row
+        leaves the processor idle: they take {stochastic.loop.seconds:.1f} s against {hand.loop.seconds:.1f} s.
+        Mini-batches are the compromise: little enough noise for large steps, updates enough to use them, products
+        large enough to be quick.""",
     )
 
 
@@ -429,30 +426,29 @@ def reached(fast: Descent, slow: Descent) -> str:
     """When one descent had got as far as another at its end, in words."""
     below = np.flatnonzero(fast.loop.history("train_loss") <= slow.last("train_loss"))
     if not below.size:
-        return "did not reach"
-    return "had passed after their first epoch" if below[0] == 0 else f"had passed after {below[0] + 1} epochs"
+        return "end above that"
+    return (
+        "were below that after their first epoch" if below[0] == 0 else f"were below that after {below[0] + 1} epochs"
+    )
 
 
 def show_mistakes(run: Run[Config], net: Net, digits: mnist.Digits, test: Split, shown: int = 20) -> None:
     """The test digits that the hand-written net reads wrongly with the most confidence."""
     logits = np.concatenate([to_numpy(net.logits(piece.pixels)) for piece in pieces(test)])
-    logits -= logits.max(axis=1, keepdims=True)
-    sure = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    sure = exponentials / exponentials.sum(axis=1, keepdims=True)
     read = sure.argmax(axis=1)
     wrong = np.flatnonzero(read != digits.test_labels)
     worst = wrong[np.argsort(-sure[wrong, read[wrong]], kind="stable")][:shown]
     run.report.section("What it misreads")
-    run.report.text(
-        f"{len(wrong):,} of {len(read):,} test digits are misread by the hand-written net. The most confident mistakes:"
-    )
+    run.report.text(f"The hand-written net misreads {len(wrong):,} of {len(read):,} test digits.")
     if not worst.size:
         return
     titles = [f"{digits.test_labels[i]} as {read[i]}\n{sure[i, read[i]]:.0%}" for i in worst]
-    figure = figures.grid(digits.test_images[worst], titles, columns=10)
     run.report.figure(
         "mistakes",
-        figure,
-        caption="The label, what the net reads, and the probability it gives to that.",
+        figures.grid(digits.test_images[worst], titles, columns=10),
+        caption="The most confident mistakes: label, answer, and the probability that the net gives to it.",
         alt="Handwritten digits that the net misreads, with label, answer and its probability",
         raster=True,
     )
@@ -461,14 +457,14 @@ def show_mistakes(run: Run[Config], net: Net, digits: mnist.Digits, test: Split,
 def show_first_layer(run: Run[Config], net: Net) -> None:
     """The weights of the 100 sigmoid units as pictures."""
     weights = to_numpy(net.tracked()["params"]["0.weight"]).reshape(-1, 28, 28)
-    figure = figures.sheet(weights, columns=20, label="weight")
     run.report.section("What the first layer looks at")
     run.report.figure(
         "first_layer",
-        figure,
-        caption="The weights into each of the 100 sigmoid units, laid out as the 28 x 28 pixels that they belong to: ink on "
-        "red excites the unit, ink on blue inhibits it. Pixels at the rim are never inked, so their weights stay as drawn.",
-        alt="One hundred small pictures of weights, with smooth red and blue strokes in the middle and noise at the rim",
+        figures.sheet(weights, columns=20, label="weight"),
+        caption="""The weights into each of the 100 sigmoid units, laid out as the 28 x 28 pixels that they belong
+        to: ink on red excites the unit, ink on blue inhibits it. Pixels at the rim are never inked: their weights
+        stay as drawn.""",
+        alt="One hundred small pictures of weights: smooth strokes in the middle, noise at the rim",
         raster=True,
     )
 

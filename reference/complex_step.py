@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from reference.probing import Function, varied, weigh
-from tinygrad_hw.backend import Array, array_module
+from tinygrad_hw.backend import Array, array_module, is_array
 
 STEP = 1e-20
 _SMALLEST = 1e-250  # a step below this would underflow in products
@@ -39,7 +39,7 @@ def gradient(
     """
     gradients = []
     for position in varied(args, argnums):
-        result = args[position] * 0.0
+        result = array_module(args[position]).zeros_like(args[position])
         for index in np.ndindex(*args[position].shape):
             result[index] = entry(f, args, g, position, index)
         gradients.append(result)
@@ -216,27 +216,28 @@ def arctan2(y: Array, x: Array) -> Array:
 def power(x: Array, exponent: Array | float) -> Array:
     """x ** exponent = exp(exponent log x); for negative x by |x| and a sign if the exponent is whole, else NaN.
 
-    At x = 0: the value for exponents >= 0, and derivative 0 but at exponent 1, where it is 1.
+    At x = 0 the slope in x is 1 for the exponent 1, 0 for 0 and above 1; NaN between, where it is infinite.
     """
     xp = array_module(x, exponent)
     if x.dtype.kind != "c" and getattr(exponent, "dtype", np.dtype("f8")).kind != "c":
         return xp.power(x, exponent)
-    exponent = xp.asarray(exponent)
+    exponent = exponent if is_array(exponent) else xp.full_like(x.real, exponent)
     size = xp.where(x.real < 0, -x, xp.where(x.real == 0, 1.0, x))
     whole = (exponent.real == xp.floor(exponent.real)) & (exponent.imag == 0)
     odd = xp.where(whole & (exponent.real % 2 == 1), -1.0, 1.0)
     result = xp.exp(exponent * xp.log(size)) * xp.where(x.real < 0, xp.where(whole, odd, math.nan), 1.0)
-    at_zero = xp.where(exponent.real == 1, x, xp.where(exponent.real == 0, 1.0, 0.0))
-    return xp.where(x.real == 0, at_zero, result)
+    steep = xp.where((exponent.real < 1) & (x.imag != 0), math.nan, 0.0)
+    at_zero = xp.where(exponent.real == 0, 1.0, xp.where(exponent.real < 0, math.inf, steep))
+    return xp.where(x.real == 0, xp.where(exponent.real == 1, x, at_zero), result)
 
 
-_SERIES, _FRACTION, _SWITCH = 60, 120, 2.0  # terms of the series below |x| = 2, depth of the fraction above
+_SERIES, _FRACTION, _SWITCH = 30, 250, 1.0  # terms of the series below |x| = 1, depth of the fraction above
 
 
 def erfc(x: Array) -> Array:
-    """1 - erf(x), to about 14 digits of its own size, in the upper tail too.
+    """1 - erf(x), to 14 digits of its own size, in the upper tail too.
 
-    |Re x| < 2: erf(x) = 2/sqrt(pi) exp(-x^2) sum_n 2^n x^(2n+1) / (1 3 ... (2n+1)) (Abramowitz & Stegun 7.1.6; all
+    |Re x| < 1: erf(x) = 2/sqrt(pi) exp(-x^2) sum_n 2^n x^(2n+1) / (1 3 ... (2n+1)) (Abramowitz & Stegun 7.1.6; all
     terms of one sign on the real line). Beyond: exp(-x^2) / sqrt(pi) / (x + (1/2)/(x + 1/(x + (3/2)/(x + ...))))
     (7.1.14).
     """
@@ -309,9 +310,8 @@ def norm(x: Array, p: float = 2.0, dim: int | tuple[int, ...] | None = None, kee
     if math.isinf(p):
         return amax(size, dim, keepdim) if p > 0 else amin(size, dim, keepdim)
     largest = size.real.max(axis=dim, keepdims=True)
-    largest = xp.where(largest == 0, 1.0, largest)
-    total = power(size / largest, float(p)).sum(axis=dim, keepdims=True)
-    result = largest * power(total, 1.0 / p)
+    total = power(size / xp.where(largest == 0, 1.0, largest), float(p)).sum(axis=dim, keepdims=True)
+    result = largest * power(xp.where(largest == 0, 1.0, total), 1.0 / p)
     return result if keepdim else xp.squeeze(result, axis=dim)
 
 

@@ -57,7 +57,7 @@ def hand_pow(g: Array, x: Array, exponent: Array | float) -> Gradients:
     if isinstance(exponent, int | float):
         return (g * 0 if exponent == 0 else g * exponent * x ** (exponent - 1),)
     g_x = g * xp.where(exponent == 0, 0.0, exponent * x ** xp.where(exponent == 0, 1.0, exponent - 1))
-    base = x if is_array(x) else xp.asarray(x, exponent.dtype)
+    base = x if is_array(x) else xp.full_like(exponent, x)
     logarithm = xp.log(xp.where(base == 0, 1.0, base))
     g_exponent = g * base**exponent * xp.where((base == 0) & (exponent < 0), -math.inf, logarithm)
     return _each((g_x, x), (g_exponent, exponent))

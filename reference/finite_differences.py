@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from reference.probing import Function, varied, weigh
-from tinygrad_hw.backend import Array
+from tinygrad_hw.backend import Array, array_module
 
 STEP = 0.1  # the first step, for entries up to 1; it grows with the square root of larger ones
 LEVELS = 12  # halvings: the last step is STEP / 2048
@@ -48,7 +48,8 @@ def gradient_with_error(
     """As :func:`gradient`, and beside it the estimated absolute error of each entry."""
     values, errors = [], []
     for position in varied(args, argnums):
-        value, error = args[position] * 0.0, args[position] * 0.0
+        xp = array_module(args[position])
+        value, error = xp.zeros_like(args[position]), xp.zeros_like(args[position])
         for index in np.ndindex(*args[position].shape):
             value[index], error[index] = entry(f, args, g, position, index)
         values.append(value)

@@ -18,7 +18,7 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[int, str]:
-    """Numbers by which a mean and a sum may differ, and what each counts: the axes of all arrays, and all their entries."""
+    """Numbers by which a mean and a sum may differ, and what each counts: axes of the arrays, and all their entries."""
     sizes: dict[int, str] = {}
     for name, shape in shapes.items():
         for axis, size in enumerate(shape):
@@ -65,16 +65,19 @@ def value_hint(
             return f"this is the gradient of {name}: order exchanged?"
     square = float((expected * expected).sum())
     ratio = float((yours * expected).sum()) / square if square else 0.0
-    if ratio and _same(yours, ratio * expected):
+    if abs(ratio - 1) > SAME and _same(yours, ratio * expected):
         return f"every entry is {ratio:.6g} times the right one{_reason(ratio, shapes)}"
-    if yours.size > 1 and _same(np.abs(yours), np.abs(expected)):
-        return f"{int((np.sign(yours) != np.sign(expected)).sum())} entries have the wrong sign, their size is right"
+    flipped = int((yours * expected < 0).sum())
+    if flipped and _same(np.abs(yours), np.abs(expected)):
+        return f"{flipped} of {yours.size} entries have the wrong sign, their size is right"
     return None
 
 
 def _reason(ratio: float, shapes: Mapping[str, tuple[int, ...]]) -> str:
     if abs(ratio + 1) < SAME:
         return ": sign flipped?"
+    if ratio < 0:
+        return ": sign flipped, and more" + _reason(-ratio, shapes)
     for size, words in _sizes(shapes).items():
         if abs(ratio / size - 1) < SAME:
             return f": {size} is {words}: summed where the mean is taken?"

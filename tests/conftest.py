@@ -1,18 +1,10 @@
-"""Paths and hypothesis settings for every test."""
+"""Settings for every test: one BLAS thread (workers share the cores), and reproducible draws from hypothesis."""
 
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers share the cores; must come before NumPy
-
-HERE = Path(__file__).resolve().parent
-for folder in (HERE, HERE.parent):  # the root first, so that tests/tinygrad_hw does not stand in for the engine
-    if str(folder) in sys.path:
-        sys.path.remove(str(folder))
-    sys.path.insert(0, str(folder))
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is first imported
 
 import hypothesis  # noqa: E402
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from cupy_surface import SUBMODULES, Entry, load
+from tests.cupy_surface import SUBMODULES, Entry, load
 
 from tinygrad_hw.backend import Backend, register_backend
 

@@ -270,8 +270,9 @@ class Function:
             return out
         if type(out) is tuple:
             return _wrap_outputs(node, arrays, out, wanted)
-        if not isinstance(out, _ndarray) and not is_array(out):
-            out = np.asarray(out)  # NumPy reduces to scalars
+        if not isinstance(out, _ndarray) and not is_array(out):  # NumPy gives scalars where there are no axes
+            node._saved = _replaced(node._saved, (out,), (array := np.asarray(out),))
+            out = array
         tensor = _new_tensor(Tensor)
         tensor._data = out
         if wanted and out.dtype.kind in "fc":
@@ -292,7 +293,8 @@ _new_tensor = Tensor.__new__
 
 def _wrap_outputs(node: Node, arrays: list[Any], outputs: tuple[Any, ...], wanted: bool) -> tuple[Tensor, ...]:
     """Tensors for the outputs of an operation that has several, each hanging on a slot of ``node``."""
-    outputs = tuple(out if is_array(out) else np.asarray(out) for out in outputs)
+    given, outputs = outputs, tuple(out if is_array(out) else np.asarray(out) for out in outputs)
+    node._saved = _replaced(node._saved, given, outputs)
     if wanted:
         node._sequence = next(_sequence)
         node._clock = versions.clock
@@ -304,6 +306,11 @@ def _wrap_outputs(node: Node, arrays: list[Any], outputs: tuple[Any, ...], wante
         Tensor._make(out, node.slot(i, out) if wanted and out.dtype.kind in "fc" else None)
         for i, out in enumerate(outputs)
     )
+
+
+def _replaced(saved: Any, given: tuple[Any, ...], made: tuple[Any, ...]) -> tuple[Any, ...]:
+    """``saved`` with each output that was ``given`` as a scalar replaced by the array ``made`` of it, which is known."""
+    return tuple(next((new for old, new in zip(given, made, strict=True) if old is kept), kept) for kept in saved)
 
 
 class _Select(Function):

@@ -39,7 +39,8 @@ def promoted_dtype(arrays: list[Array], floating: bool) -> np.dtype:
 def harmonise(op: Any, operands: list[Any]) -> list[Any]:
     """Cast the arrays among ``operands`` to their common dtype; Python numbers adapt by themselves.
 
-    Booleans stay as they are unless the operation is floating: they are masks more often than numbers.
+    A Python float beside integers makes the operation floating. Booleans stay as they are unless the operation is
+    floating: they are masks more often than numbers.
     """
     for operand in operands:
         if type(operand) is list:
@@ -47,10 +48,13 @@ def harmonise(op: Any, operands: list[Any]) -> list[Any]:
     arrays = [operand for operand in operands if backend_of(operand) is not None]
     if not arrays:
         return operands
-    dtype = promoted_dtype(arrays, op.floating)
+    floating = op.floating
+    if any(type(operand) is float for operand in operands) and all(array.dtype.kind in "biu" for array in arrays):
+        floating = True
+    dtype = promoted_dtype(arrays, floating)
     return [
         operand.astype(dtype)
-        if backend_of(operand) is not None and operand.dtype != dtype and (operand.dtype.kind != "b" or op.floating)
+        if backend_of(operand) is not None and operand.dtype != dtype and (operand.dtype.kind != "b" or floating)
         else operand
         for operand in operands
     ]

@@ -206,8 +206,10 @@ class Stream:
 
     def permutation(self, n: int, device: str = "cpu") -> Array:
         """The numbers 0 to n - 1 as int64, in random order."""
-        (n,) = _checked_shape("permutation", n)
-        return to_device(self._words(n).argsort().astype(np.int64, copy=False), device)
+        sizes = _checked_shape("permutation", n)
+        if len(sizes) != 1:
+            raise ValueError(f"permutation: expected one size, got {n!r}")
+        return to_device(self._words(sizes[0]).argsort().astype(np.int64, copy=False), device)
 
     def state_dict(self) -> dict[str, Any]:
         """Seed, name and counter: plain data, good for JSON."""

@@ -113,10 +113,10 @@ def load_metadata(path: PathLike) -> dict[str, str]:
 
 
 def atomic_write(path: PathLike, content: bytes) -> None:
-    """Write a file so that a reader, or the next start after a crash, finds the old content or the new, never a mixture.
+    """Write a file so that a reader, or the next start after a crash, finds the old content or the new, no mixture.
 
-    The bytes go to a temporary file in the same folder, are flushed to the disk, and the file is renamed over ``path``. On
-    any failure the previous file is untouched and the temporary is removed.
+    The bytes go to a temporary file in the same folder, are flushed to the disk, and the file is renamed over ``path``.
+    On any failure the previous file is untouched and the temporary is removed.
 
     Raises:
         SerializationError: the folder is missing or not writable, or the disk is full.

@@ -208,8 +208,8 @@ class Tensor:
         backward([self], [gradient], retain_graph=retain_graph, create_graph=create_graph)
 
     def detach(self) -> Tensor:
-        """The same array, cut off from the tape."""
-        return Tensor._make(self._data, None)
+        """The same memory, cut off from the tape."""
+        return Tensor._make(self._data[...], None)  # a view: operations tell their operands apart by the array object
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         self.requires_grad = requires_grad

@@ -94,7 +94,14 @@ def resuming_downloader(target: Path) -> Callable[[str, str, Any], None]:
 
 
 def _reason(error: Exception) -> str:
-    response = getattr(error, "response", None)
-    if response is not None:
-        return f"status {response.status_code}"
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return f"no answer in {SECONDS:g} seconds"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "broke off; run again to continue"
+    if isinstance(error, requests.ConnectionError):
+        return "cannot be reached"
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"status {error.response.status_code}"
     return (str(error).splitlines() or [type(error).__name__])[0]

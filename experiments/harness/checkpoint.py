@@ -54,7 +54,7 @@ class Checkpoint:
     data: dict[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Writes the file in place of the previous one, which survives any failure. Raises OSError or SerializationError."""
+        """Replaces the previous file, which survives any failure. Raises SerializationError."""
         arrays = {f"{name}/{key}": array for name, state in self.loops.items() for key, array in state.arrays.items()}
         loops = {}
         for name, state in self.loops.items():
@@ -66,7 +66,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":
-        """Reads the file; without one, the checkpoint of a run that has not begun. Raises UserError for a damaged file."""
+        """Reads the file; none is the checkpoint of a run that has not begun. Raises UserError for a damaged one."""
         if not path.exists():
             return cls()
         try:

@@ -36,7 +36,7 @@ def compare(folders: list[Path], out: Path | None) -> Path:
         _curves(report, value, names, rows)
     report.section("Metrics")
     metrics = dict.fromkeys(key for summary in summaries for key in summary.get("metrics", {}))
-    table = [(f"`{key}`", *(summary.get("metrics", {}).get(key, "–") for summary in summaries)) for key in metrics]
+    table = [(f"`{key}`", *(summary.get("metrics", {}).get(key, "-") for summary in summaries)) for key in metrics]
     table.append(("seconds", *(summary.get("seconds", "not finished") for summary in summaries)))
     report.table(("Metric", *names), table, caption="Metrics at the end of each run.")
     report.section("Settings")
@@ -76,6 +76,6 @@ def _curves(report: Report, value: str, names: list[str], rows: list[list[dict[s
 def _differences(orders: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     flat = [{**{k: v for k, v in order.items() if k != "config"}, **order.get("config", {})} for order in orders]
     keys = dict.fromkeys(key for order in flat for key in order if key != "data_dir")
-    table = [(f"`{key}`", *(str(order.get(key, "–")) for order in flat)) for key in keys]
+    table = [(f"`{key}`", *(str(order.get(key, "-")) for order in flat)) for key in keys]
     different = [row for row in table if len(set(row[1:])) > 1]
-    return different or [("none", *("–" for _ in orders))]
+    return different or [("none", *("-" for _ in orders))]

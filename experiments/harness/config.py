@@ -1,4 +1,4 @@
-"""Settings: a dataclass per experiment, checked by type and range, changed from the command line by `--set key=value`."""
+"""Settings: a dataclass per experiment, checked by type and range, changed by `--set key=value`."""
 
 import dataclasses
 import difflib
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @typing.dataclass_transform(kw_only_default=True, frozen_default=True)
 def settings(cls: type[T]) -> type[T]:
-    """Makes a class a dataclass of settings: immutable, keyword-only, checked on construction, no unknown keys, no NaN."""
+    """Makes a class a dataclass of settings: immutable, keyword-only, checked when made, no unknown keys, no NaN."""
     make: Any = pydantic_dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False), frozen=True, kw_only=True)
     made: type[T] = make(cls)
     return made
@@ -44,7 +44,7 @@ def as_dict(config: Settings) -> dict[str, Any]:
 
 
 def from_dict(kind: type[T], values: dict[str, Any]) -> T:
-    """Settings from plain values. Raises UserError naming the first setting that is unknown, mistyped or out of range."""
+    """Settings from plain values. Raises UserError for the first that is unknown, mistyped or out of range."""
     known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     for key in values:
         if key not in known:
@@ -75,7 +75,7 @@ def changed(config: Settings, assignments: list[str]) -> Settings:
 
 
 def _value(text: str, hint: Any) -> Any:
-    """Text as the validator wants it: lists may be written 1,2,3 or as JSON; everything else is parsed by the validator."""
+    """Text as the validator wants it, which parses all but lists: these may be written 1,2,3 or as JSON."""
     if typing.get_origin(hint) in (list, tuple):
         try:
             return json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",")]

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Something that the user can put right: a wrong argument, a folder that cannot be written, a damaged checkpoint."""
+    """What the user can put right: a wrong argument, a folder that cannot be written, a damaged checkpoint."""
 
 
 class Interrupted(Exception):

@@ -47,7 +47,7 @@ def grid(images: np.ndarray, titles: list[str], columns: int) -> Figure:
 
 
 def sheet(images: np.ndarray, columns: int, label: str) -> Figure:
-    """Signed pictures (N x height x width) on one sheet: red above zero, blue below, one scale for all, with its bar."""
+    """Signed pictures (N x height x width) on one sheet: red above zero, blue below, one scale for all."""
     count, height, width = images.shape
     rows = -(-count // columns)
     canvas = np.full((rows * (height + 1), columns * (width + 1)), np.nan)

@@ -70,6 +70,8 @@ class Loop:
     def __init__(
         self, run: "Run[Any]", name: str, tracked: Mapping[str, Any], epochs: int, examples: int, batch: int
     ) -> None:
+        if not name or "/" in name:
+            raise ValueError(f"loop {name!r}: expected a name without slashes")
         if min(epochs, examples, batch) < 1:
             raise ValueError(f"loop {name}: {epochs} epochs, {examples} examples, batch {batch}: expected at least 1")
         self.name, self.epochs = name, epochs
@@ -105,10 +107,6 @@ class Loop:
         restore(self._tracked, state.tracked, state.arrays)
         self.position, self._seconds = state.position, state.seconds
         self.means, self.maxima = dict(state.means), dict(state.maxima)
-
-    def tracked(self) -> Mapping[str, Any]:
-        """What the loop tracks, by name."""
-        return self._tracked
 
     def finite(self, step: Step, name: str, value: float) -> float:
         """The value as a Python float. Raises NonFiniteError when it is none."""

@@ -49,7 +49,7 @@ class MetricsLog:
 
 
 def read_rows(path: Path, length: int | None = None) -> list[dict[str, Any]]:
-    """The rows in the first `length` bytes of a metrics file, all whole lines when None. Raises UserError when damaged."""
+    """Rows in the first `length` bytes of a metrics file, all whole lines when None. Raises UserError when damaged."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -39,10 +39,14 @@ class Replay(Run[Any]):
             self._watch.enter_context(tg.detect_anomaly(nan=True, inf=math.isinf(self._failure.value)))
 
     def after_step(self, loop: Loop, step: Step) -> None:
-        if loop.name == self._failure.loop and step.index == self._failure.step - 1:
-            found = first_non_finite(loop.tracked())
-            if found:
-                raise _FoundError(f"after step {step.index + 1}, {found}")
+        if loop.name != self._failure.loop:
+            return
+        if step.index == self._failure.step:
+            raise self._failure
+        if step.index == self._failure.step - 1:
+            found = first_non_finite(loop.state().arrays)
+            if found is not None:
+                raise _FoundError(f"after step {step.index + 1}, {found[0]}")
 
     def stop_watching(self) -> None:
         """Leaves anomaly mode."""

@@ -1,4 +1,4 @@
-"""The report: blocks in the order in which the experiment gives them, rendered into one HTML file that loads nothing."""
+"""The report: blocks in the order in which they were given, rendered into one HTML file that loads nothing."""
 
 import re
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Report:
         self._add("section", title=title, anchor=re.sub(r"\W+", "-", title.lower()).strip("-"))
 
     def text(self, *paragraphs: str) -> None:
-        """Paragraphs of plain text, in which `$...$` is LaTeX mathematics and backquotes mark code."""
+        """Paragraphs of plain text, in which `$...$` is LaTeX and backquotes mark code; line breaks are spaces."""
         for paragraph in paragraphs:
             self._add("text", body=inline(paragraph))
 
@@ -95,7 +95,7 @@ class Cell:
 
 
 def mathml(latex: str, *, display: bool = False) -> Markup:
-    """LaTeX as MathML. Raises ValueError for an environment that the converter passes over (a bare `&` is left then)."""
+    """LaTeX as MathML. Raises ValueError for what the converter passes over, such as `aligned` (it leaves a `&`)."""
     markup = convert(latex, display="block" if display else "inline")
     if "<mi>&</mi>" in markup:
         raise ValueError(f"LaTeX that cannot be converted to MathML: {latex}")

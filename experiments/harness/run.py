@@ -15,7 +15,7 @@ from tinygrad_hw.random import Stream, default_streams, manual_seed
 
 from .checkpoint import Checkpoint
 from .config import Settings
-from .errors import Interrupted, UserError
+from .errors import Interrupted, NonFiniteError, UserError
 from .experiment import Experiment
 from .folder import Order, RunFolder
 from .loop import Loop, Step
@@ -23,6 +23,7 @@ from .metrics import MetricsLog
 from .progress import Silent
 from .report import Report
 from .signals import StopRequest
+from .state import first_non_finite
 
 C = TypeVar("C", bound=Settings)
 
@@ -95,7 +96,8 @@ class Run(Generic[C]):
 
         Args:
             name: unique in the run; its metrics carry it.
-            track: everything that the loop's body changes: modules, optimisers, streams, dicts of arrays.
+            track: everything that the loop's body changes: modules, optimisers, streams, dicts of arrays. Arrays must
+                stay finite: a checkpoint is never made of NaN or infinity.
             epochs: passes over the examples.
             examples: how many there are.
             batch: how many a step sees; the last batch of an epoch may be smaller.
@@ -150,7 +152,13 @@ class Run(Generic[C]):
         self._log.close()
 
     def _save(self, loop: Loop) -> None:
-        self._checkpoint.loops[loop.name] = loop.state()
+        state = loop.state()
+        found = first_non_finite(state.arrays)
+        if found is not None:
+            text, value = found
+            where = f"loop {loop.name}, after step {loop.position} of {loop.steps}"
+            raise NonFiniteError(f"{where}: {text}", loop.name, loop.position - 1, value)
+        self._checkpoint.loops[loop.name] = state
         if self._write:
             self._checkpoint.metrics_bytes = self._log.settled()
             self._checkpoint.seconds = self.seconds

