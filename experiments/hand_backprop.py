@@ -6,13 +6,14 @@ trains the same net from the same weights on the same batches, in float64, and s
 Adam. The hand-written net also descends with batches of one digit and of the whole training set.
 
 Choices that the problem leaves open: all curves show the loss over the whole training set at the end of each epoch
-(not the mean over the epoch's batches, which flatters nobody equally), all runs make the same number of epochs, and
-each kind of descent has the learning rate that served it best in a small grid on the embedded digits.
+(not the mean over the epoch's batches, whose weights have changed meanwhile), all nets make the same number of epochs,
+and each kind of descent has a learning rate of its own, the best of a small grid on the embedded digits; over the whole
+of MNIST, momentum and Adam make 15 times as many updates and have smaller ones.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -20,6 +21,7 @@ from pydantic import Field
 import tinygrad_hw as tg
 from experiments.data import mnist
 from experiments.harness import Claim, Experiment, Loop, Run, Settings, figures, settings
+from experiments.harness.report import short
 from reference import dense
 from tinygrad_hw import functional as F
 from tinygrad_hw import nn, optim
@@ -35,17 +37,17 @@ class Config(Settings):
     epochs: Annotated[int, Field(ge=1, description="passes over the training digits, of every net")] = 20
     batch: Annotated[
         int, Field(ge=1, description="digits per step of mini-batch descent and of the engine's optimisers")
-    ] = 50
-    learning_rate: Annotated[float, Field(gt=0, description="of mini-batch descent, by hand and by the engine")] = 0.5
-    stochastic_learning_rate: Annotated[float, Field(gt=0, description="of descent with batches of one digit")] = 0.02
+    ] = 32
+    learning_rate: Annotated[float, Field(gt=0, description="of mini-batch descent, by hand and by the engine")] = 0.3
+    stochastic_learning_rate: Annotated[float, Field(gt=0, description="of descent with batches of one digit")] = 0.03
     full_batch_learning_rate: Annotated[
         float, Field(gt=0, description="of descent with the whole training set as batch")
     ] = 0.3
-    momentum_learning_rate: Annotated[float, Field(gt=0, description="of the engine's SGD with momentum")] = 0.05
+    momentum_learning_rate: Annotated[float, Field(gt=0, description="of the engine's SGD with momentum")] = 0.1
     momentum: Annotated[
         float, Field(ge=0, lt=1, description="share of the velocity that momentum keeps from step to step")
     ] = 0.9
-    adam_learning_rate: Annotated[float, Field(gt=0, description="of the engine's Adam")] = 0.002
+    adam_learning_rate: Annotated[float, Field(gt=0, description="of the engine's Adam")] = 0.004
     train_examples: Annotated[
         int, Field(ge=0, description="training digits, evenly taken from the set; 0 takes all")
     ] = 4000
@@ -58,22 +60,6 @@ class Split:
 
     pixels: Array
     labels: Array
-
-
-class Net(Protocol):
-    """A net that can be trained: by hand or by the engine."""
-
-    def step(self, pixels: Array, labels: Array) -> float:
-        """Makes one update and returns the batch's mean cross-entropy before it."""
-        ...
-
-    def logits(self, pixels: Array) -> Array:
-        """N x 10, before the softmax."""
-        ...
-
-    def tracked(self) -> dict[str, Any]:
-        """What an update changes."""
-        ...
 
 
 class HandNet:
@@ -89,15 +75,18 @@ class HandNet:
         self._learning_rate = learning_rate
 
     def step(self, pixels: Array, labels: Array) -> float:
+        """Makes one update and returns the batch's mean cross-entropy before it."""
         logits, cache = dense.forward(self.params, pixels)
         loss = dense.loss(logits, labels)
         dense.step(self.params, dense.backward(cache, labels), self._learning_rate)
         return loss
 
     def logits(self, pixels: Array) -> Array:
+        """N x 10, before the softmax."""
         return dense.forward(self.params, pixels)[0]
 
     def tracked(self) -> dict[str, Any]:
+        """What an update changes."""
         return {"params": self.params}
 
 
@@ -128,6 +117,7 @@ class EngineNet:
         return self
 
     def step(self, pixels: Array, labels: Array) -> float:
+        """As HandNet.step."""
         loss = F.cross_entropy(self.net(tg.Tensor(pixels)), labels)
         self.optimizer.zero_grad()
         loss.backward()
@@ -135,11 +125,16 @@ class EngineNet:
         return float(loss.item())
 
     def logits(self, pixels: Array) -> Array:
+        """As HandNet.logits."""
         with tg.no_grad():
             return self.net(tg.Tensor(pixels)).data
 
     def tracked(self) -> dict[str, Any]:
+        """As HandNet.tracked."""
         return {"net": self.net, "optimizer": self.optimizer}
+
+
+Net = HandNet | EngineNet
 
 
 @dataclass(frozen=True)
@@ -313,8 +308,9 @@ def show_optimisers(run: Run[Config], done: dict[str, Descent], loss_before: flo
         style = {"label": done[name].label, **styles.get(name, {})}
         left.plot(*curve(done[name], "train_loss", loss_before), **style)
         right.plot(*curve(done[name], "test_accuracy"), **style)
-    left.set(yscale="log", xlabel="epoch", ylabel="cross-entropy", title="Loss over the training digits")
-    right.set(xlabel="epoch", ylabel="share of right answers", title="Accuracy on the test digits")
+    left.set(yscale="log", ylabel="cross-entropy", title="Loss over the training digits")
+    right.set(ylabel="share of right answers", title="Accuracy on the test digits")
+    figures.by_epoch(left, right)
     left.legend()
     run.report.section("Loss per epoch")
     run.report.figure(
@@ -325,11 +321,18 @@ def show_optimisers(run: Run[Config], done: dict[str, Descent], loss_before: flo
         alt="Training loss and test accuracy by epoch for the hand-written net, the engine, momentum and Adam",
     )
     rows = [
-        (d.label, d.batch, d.loop.steps, *map(d.last, ("train_loss", "test_loss", "test_accuracy")), d.loop.seconds)
+        (
+            d.label,
+            d.batch,
+            d.loop.steps,
+            d.last("train_loss"),
+            f"{d.last('test_accuracy'):.1%}",
+            f"{d.loop.seconds:.1f}",
+        )
         for d in done.values()
     ]
     run.report.table(
-        ("Net", "Batch", "Updates", "Training loss", "Test loss", "Test accuracy", "Seconds"),
+        ("Net", "Batch", "Updates", "Training loss", "Test accuracy", "Seconds"),
         rows,
         caption=f"After {run.config.epochs} epochs. The seconds include the evaluation after every epoch.",
     )
@@ -342,7 +345,8 @@ def show_agreement(run: Run[Config], difference: np.ndarray, hand: Descent) -> N
     epochs = np.arange(1, len(difference) + 1) / hand.loop.steps_per_epoch
     axes.plot(epochs, np.maximum(difference, floor), marker=".", markersize=2, linestyle="none")
     axes.axhline(1e-9, color=figures.COLOURS[1], linestyle="--", label="claimed bound")
-    axes.set(yscale="log", xlabel="epoch", ylabel="absolute difference", ylim=(floor / 2, 1e-8))
+    axes.set(yscale="log", ylabel="absolute difference", ylim=(floor / 2, 1e-8))
+    figures.by_epoch(axes)
     axes.legend()
     run.report.section("By hand and by the engine")
     run.report.figure(
@@ -355,16 +359,10 @@ def show_agreement(run: Run[Config], difference: np.ndarray, hand: Descent) -> N
     )
     run.report.text(
         rf"""Over {len(difference):,} updates the two losses never differ by more than
-        {scientific(difference.max())}, in double precision, whose numbers near 1 are $2.2 \times 10^{{-16}}$ apart.
+        {short(difference.max())}, in double precision, whose numbers near 1 are $2.2 \times 10^{{-16}}$ apart.
         The tape finds the same gradients as the formulas above; a wrong factor or a missing term in either would
         drive the two apart within a few steps."""
     )
-
-
-def scientific(value: float) -> str:
-    """A number as LaTeX, with two digits."""
-    digits, exponent = f"{value:.1e}".split("e")
-    return rf"${digits} \times 10^{{{int(exponent)}}}$" if value else "$0$"
 
 
 def show_batches(run: Run[Config], done: dict[str, Descent], loss_before: float) -> None:
@@ -374,7 +372,8 @@ def show_batches(run: Run[Config], done: dict[str, Descent], loss_before: float)
         epochs, losses = curve(done[name], "train_loss", loss_before)
         left.plot(epochs, losses, label=done[name].label)
         right.plot(epochs[1:] * done[name].loop.steps_per_epoch, losses[1:], marker=".", label=done[name].label)
-    left.set(yscale="log", xlabel="epoch", ylabel="cross-entropy", title="By digits seen")
+    left.set(yscale="log", ylabel="cross-entropy", title="By digits seen")
+    figures.by_epoch(left)
     right.set(xscale="log", xlabel="updates", title="By updates made")
     left.legend()
     run.report.section("One digit, some, or all at once")
@@ -390,26 +389,24 @@ def show_batches(run: Run[Config], done: dict[str, Descent], loss_before: float)
 def contrast(run: Run[Config], done: dict[str, Descent]) -> None:
     """The comparison in words, with the numbers of this run."""
     config, (hand, _, momentum, adam, stochastic, whole) = run.config, done.values()
-    lowest = min((hand, momentum, adam), key=lambda descent: descent.last("train_loss"))
-    step = config.momentum_learning_rate
+    right = [descent.last("test_accuracy") for descent in (hand, momentum, adam)]
+    close = "differ little" if max(right) - min(right) < 0.02 else "differ"
+    step, memory = config.momentum_learning_rate, 1 / (1 - config.momentum)
     run.report.section("Comment")
     run.report.text(
-        f"""In {config.epochs} epochs plain descent by hand brings the training loss to
-        {hand.last("train_loss"):.2g}, momentum to {momentum.last("train_loss"):.2g}, Adam to
-        {adam.last("train_loss"):.2g}; after the first epoch they stand at {first(hand):.2g}, {first(momentum):.2g}
-        and {first(adam):.2g}. The lowest at the end is {lowest.label}. Momentum adds up the gradients of about
-        {1 / (1 - config.momentum):.0f} steps: a rate of {step:g} acts like one of
-        {step / (1 - config.momentum):.2g} along directions that persist, and those that alternate cancel. Adam
-        divides each weight's step by the usual size of its gradient, so pixels that are seldom inked learn as fast
-        as the others, and its rate needs less tuning than the {config.learning_rate:g} of plain descent. On unseen
-        digits the three are closer: {hand.last("test_accuracy"):.1%} right by hand,
-        {momentum.last("test_accuracy"):.1%} with momentum, {adam.last("test_accuracy"):.1%} with Adam. What the
-        optimisers change is the way down, not what the net can learn from these digits.""",
-        f"""The size of the batch matters more than the optimiser. For the same number of gradients, batches of one
-        make {stochastic.loop.steps:,} updates, batches of {hand.batch} make {hand.loop.steps:,}, and the full batch
+        f"""In {config.epochs} epochs plain descent by hand brings the training loss to {down_to(hand)}, momentum to
+        {down_to(momentum)}, Adam to {down_to(adam)}; after the first epoch they stand at {down_to(hand, 0)},
+        {down_to(momentum, 0)} and {down_to(adam, 0)}. Momentum adds up the gradients of about {memory:.0f} steps: a
+        rate of {step:g} acts like one of {step * memory:.2g} along directions that persist, and what alternates
+        cancels. Adam divides each weight's step by the usual size of its gradient, so pixels that are seldom inked
+        learn as fast as the others, which one rate for all cannot do. On unseen digits the three {close}:
+        {right[0]:.1%} right by hand, {right[1]:.1%} with momentum, {right[2]:.1%} with Adam. An optimiser changes
+        the way down; what can be learned from {whole.batch:,} digits is the same for all.""",
+        f"""The size of the batch changes the way down, too. For the same number of gradients, batches of one make
+        {stochastic.loop.steps:,} updates, batches of {hand.batch} make {hand.loop.steps:,}, the full batch
         {whole.loop.steps:,}. The full batch follows the exact gradient, but at its end the training loss is still
-        {whole.last("train_loss"):.2g}; mini-batches {reached(hand, whole)}. Batches of one end at
-        {stochastic.last("train_loss"):.2g}. A single digit's gradient is so noisy that their rate is
+        {down_to(whole)}; mini-batches {reached(hand, whole)}. Batches of one end at {down_to(stochastic)}. The
+        gradient of a single digit is so noisy that their rate is
         {config.learning_rate / config.stochastic_learning_rate:.0f} times smaller, and a matrix product of one row
         leaves the processor idle: they take {stochastic.loop.seconds:.1f} s against {hand.loop.seconds:.1f} s.
         Mini-batches are the compromise: little enough noise for large steps, updates enough to use them, products
@@ -417,9 +414,9 @@ def contrast(run: Run[Config], done: dict[str, Descent]) -> None:
     )
 
 
-def first(descent: Descent) -> float:
-    """Training loss after the first epoch."""
-    return float(descent.loop.history("train_loss")[0])
+def down_to(descent: Descent, epoch: int = -1) -> str:
+    """Training loss after an epoch, for a sentence."""
+    return short(descent.loop.history("train_loss")[epoch])
 
 
 def reached(fast: Descent, slow: Descent) -> str:
@@ -460,7 +457,7 @@ def show_first_layer(run: Run[Config], net: Net) -> None:
     run.report.section("What the first layer looks at")
     run.report.figure(
         "first_layer",
-        figures.sheet(weights, columns=20, label="weight"),
+        figures.sheet(weights, columns=15, label="weight"),
         caption="""The weights into each of the 100 sigmoid units, laid out as the 28 x 28 pixels that they belong
         to: ink on red excites the unit, ink on blue inhibits it. Pixels at the rim are never inked: their weights
         stay as drawn.""",
@@ -475,7 +472,9 @@ EXPERIMENT = Experiment(
     profiles={
         "smoke": Config(epochs=2, train_examples=300, test_examples=100),
         "demo": Config(),
-        "full": Config(train_examples=60_000, test_examples=10_000),
+        "full": Config(
+            train_examples=60_000, test_examples=10_000, momentum_learning_rate=0.05, adam_learning_rate=0.001
+        ),
     },
     claims=(
         Claim(

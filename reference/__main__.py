@@ -1,8 +1,8 @@
 """``python -m reference``: who agrees with whom.
 
-One row for each operation of the engine: the digits to which its value, gradient and second derivative agree with each
-oracle, and how many faults put into its rules its checks have caught. Exit status 0 when all is well, 1 when an agreement
-is too poor, a fault was not noticed or an operation has no record, 2 when the command is misspelt.
+One row for each operation of the engine: the digits to which its value, gradient and second derivative agree with
+each oracle, and how many faults put into its rules its checks have caught. Exit status 0 when all is well, 1 when an
+agreement is too poor, a fault was not noticed or an operation has no record, 2 when the command is misspelt.
 
 ``python -m reference check module:function`` checks a gradient of your own; see ``python -m reference check --help``.
 """

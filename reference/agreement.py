@@ -1,8 +1,8 @@
 """How far the engine agrees with its oracles: digits by operation and oracle, never a blank.
 
-The engine's value is compared with NumPy's, its gradient with finite differences of its own value, with the complex step
-of an analytic continuation, with the derivation by hand and with PyTorch (where installed), and its second derivative
-with finite differences of its first. All of it in float64, on every sample call of every record of
+The engine's value is compared with NumPy's, its gradient with finite differences of its own value, with the complex
+step of an analytic continuation, with the derivation by hand and with PyTorch (where installed), and its second
+derivative with finite differences of its first. All of it in float64, on every sample call of every record of
 :mod:`reference.table`. "Digits" are decimal digits of the largest entry: -log10(max |difference| / max |expected|).
 """
 
@@ -33,7 +33,7 @@ COLUMNS = ("forward", "finite differences", "complex step", "hand", "PyTorch", "
 
 @dataclass(frozen=True)
 class Cell:
-    """One operation against one oracle: the worst digits and how many are asked for, or the reason why there are none."""
+    """One operation against one oracle: the worst digits and how many are asked for, or why there are none."""
 
     digits: float | None
     needed: float = 0.0
@@ -65,11 +65,11 @@ class Row:
         return all(cell.ok for cell in self.cells.values())
 
 
-# ----------------------------------------------------------------------------------------------------------- comparing
+# ------------------------------------------------------------------------------------------------------------ comparing
 
 
 def digits(actual: Any, expected: Any, size: float = 1.0) -> float:
-    """Digits to which two arrays, or sequences of arrays, agree at their worst; 0 where shapes or numbers of them differ.
+    """Digits to which two arrays, or sequences of arrays, agree at their worst; 0 where shapes or lengths differ.
 
     Where ``expected`` is zero there is no relative error: a difference below 1e-14 ``size`` counts as agreement.
     """
@@ -109,14 +109,14 @@ def inner(arrays: Iterable[Array], directions: Iterable[Array | None]) -> float:
 
 
 def along(slope: float, expected: float, gradients: Sequence[Array], size: float) -> float:
-    """Digits to which a slope along a standard normal direction agrees, of the gradient's norm (the slope's usual size)."""
+    """Digits to which a slope along a standard normal direction agrees, of the gradient's norm (its usual size)."""
     norm = math.sqrt(sum(float((g * g).sum()) for g in gradients))
     if not math.isfinite(slope) or not math.isfinite(expected):
         return 0.0
     return _relative(abs(slope - expected), max(norm, abs(expected)), size)
 
 
-# ------------------------------------------------------------------------------------------------------------- oracles
+# -------------------------------------------------------------------------------------------------------------- oracles
 
 Measure = Callable[[Case], float | None]  # digits on one sample; None where it has nothing to compare
 
@@ -167,7 +167,7 @@ def second_agreement(case: Case, recorded: Result, second: Sequence[Array]) -> f
 
 
 def refuses_a_second_derivative(case: Case) -> float | None:
-    """16 if ``create_graph=True`` raises NotTwiceDifferentiableError, as a fused operation must; 0 if it gives a number."""
+    """16 if ``create_graph=True`` raises NotTwiceDifferentiableError, as a fused operation must, else 0."""
     if not case.differentiable:
         return None
     try:
@@ -216,7 +216,7 @@ def torch_missing() -> str:
     return "" if importlib.util.find_spec("torch") else "not installed"
 
 
-# ---------------------------------------------------------------------------------------------------------------- rows
+# ----------------------------------------------------------------------------------------------------------------- rows
 
 
 def measures(record: Record) -> dict[str, tuple[Measure, float] | str]:

@@ -1,8 +1,8 @@
 """One call of one operation, run through the engine: its value, its gradient, and the cotangents to weigh them with.
 
-This file, :mod:`reference.agreement` and :mod:`reference.mutation` are the only ones here that import the engine: they
-compare it with the oracles, which know nothing of it. What the arguments of a call are made of (arrays inside lists too)
-is taken apart and put together again here alone.
+This file, :mod:`reference.agreement` and :mod:`reference.mutation` are the only ones here that import the engine:
+they compare it with the oracles, which know nothing of it. What the arguments of a call are made of (arrays inside
+lists too) is taken apart and put together again here alone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def public_operations() -> list[str]:
     return sorted(functional.__all__)
 
 
-# ---------------------------------------------------------------------------------------------- the parts of arguments
+# ----------------------------------------------------------------------------------------------- the parts of arguments
 
 
 def arrays_in(value: Any) -> Iterator[Array]:
@@ -80,7 +80,7 @@ def leaves_of(call: Call) -> list[Array]:
 
 
 def with_leaves(call: Call, leaves: Sequence[Any]) -> Call:
-    """``call`` with its leaves replaced, in order; arrays without axes that arithmetic made scalars become arrays again."""
+    """``call`` with its leaves replaced, in order; arrays without axes that became scalars become arrays again."""
     remaining = iter(np.asarray(leaf) if isinstance(leaf, np.generic) else leaf for leaf in leaves)
     return Call(map_arrays(call.args, lambda array: next(remaining) if is_floating(array) else array), call.kwargs)
 
@@ -97,7 +97,7 @@ def raw(value: Any) -> Array:
     return value if is_array(value) else np.asarray(value)
 
 
-# ------------------------------------------------------------------------------------------------------- through the engine
+# --------------------------------------------------------------------------------------------------- through the engine
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _or_zeros(gradient: Any, like: Tensor) -> Array:
 def second_gradients(
     function: Engine, call: Call, cotangents: Sequence[Array | None], weights: Sequence[Array]
 ) -> tuple[Result, tuple[Array, ...]]:
-    """The recorded gradient and its derivative: of ``sum <weights, gradients>`` with respect to each leaf and cotangent.
+    """The recorded gradient, and the derivative of ``sum <weights, gradients>`` by each leaf and each cotangent.
 
     That is a Hessian-vector product, and for the cotangents the forward derivative of the operation.
     """
@@ -184,7 +184,7 @@ def second_gradients(
     return result, (*full[: len(tensors)], *of_cotangents)
 
 
-# ----------------------------------------------------------------------------------------------------------------- cases
+# ---------------------------------------------------------------------------------------------------------------- cases
 
 
 @dataclass(frozen=True, eq=False)

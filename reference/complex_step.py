@@ -169,11 +169,11 @@ def expm1(x: Array) -> Array:
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)) for Re x >= 0, exp(x) / (1 + exp(x)) below: no overflow, exact in both tails."""
     xp = array_module(x)
-    decayed = xp.exp(-abs_or_tie(x))
+    decayed = xp.exp(-_folded(x))
     return xp.where(x.real >= 0, 1.0 + _zero(x), decayed) / (1.0 + decayed)
 
 
-def abs_or_tie(x: Array) -> Array:
+def _folded(x: Array) -> Array:
     """x or -x, whichever has a real part >= 0; x itself at 0, so that x is not lost there."""
     return array_module(x).where(x.real >= 0, x, -x)
 
@@ -186,7 +186,7 @@ def silu(x: Array) -> Array:
 def softplus(x: Array) -> Array:
     """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), whose two halves tie consistently at 0."""
     xp = array_module(x)
-    return xp.where(x.real >= 0, x, _zero(x)) + log1p(xp.exp(-abs_or_tie(x)))
+    return xp.where(x.real >= 0, x, _zero(x)) + log1p(xp.exp(-_folded(x)))
 
 
 def tanh(x: Array) -> Array:
@@ -194,7 +194,7 @@ def tanh(x: Array) -> Array:
     xp = array_module(x)
     if x.dtype.kind != "c":
         return xp.tanh(x)
-    decayed = expm1(-2.0 * abs_or_tie(x))
+    decayed = expm1(-2.0 * _folded(x))
     return xp.where(x.real >= 0, 1.0, -1.0) * (-decayed / (2.0 + decayed))
 
 
@@ -242,7 +242,7 @@ def erfc(x: Array) -> Array:
     (7.1.14).
     """
     xp = array_module(x)
-    positive = abs_or_tie(x)
+    positive = _folded(x)
     far = xp.where(positive.real < _SWITCH, _zero(x) + _SWITCH, positive)
     fraction = far
     for n in range(_FRACTION, 0, -1):

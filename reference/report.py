@@ -45,7 +45,8 @@ class Report:
 
     def worst(self) -> tuple[float, str]:
         """The fewest digits of all, and where."""
-        found = [(c.digits, f"{r.name}, {column}") for r in self.rows for column, c in r.cells.items() if c.digits is not None]
+        cells = [(r.name, column, cell.digits) for r in self.rows for column, cell in r.cells.items()]
+        found = [(d, f"{name}, {column}") for name, column, d in cells if d is not None]
         return min(found, default=(0.0, "nothing was compared"))
 
     def mutation(self) -> tuple[int, int, Counter[str]]:
@@ -88,7 +89,7 @@ def _mutation_cell(report: Report, name: str) -> str:
 
 
 def grid(report: Report, longest: int = 18) -> tuple[list[str], list[list[str]], list[str]]:
-    """Header, rows of cells and notes. What is longer is a number in its cell and a note below; ``!`` marks a failure."""
+    """Header, rows of cells and notes. Longer text is a number in its cell and a note below; ``!`` marks a failure."""
     notes: list[str] = []
 
     def short(text: str) -> str:
@@ -118,8 +119,11 @@ def summary(report: Report) -> list[str]:
     """The lines below the table."""
     digits, where = report.worst()
     agreeing = sum(r.ok for r in report.rows)
-    lines = [f"{agreeing} of {len(report.rows)} operations agree with every oracle that applies, in {report.seconds:.0f} s"]
-    lines.append(f"worst agreement: {digits:.1f} digits ({where})")
+    total = len(report.rows)
+    lines = [
+        f"{agreeing} of {total} operations agree with every oracle that applies, in {report.seconds:.0f} s",
+        f"worst agreement: {digits:.1f} digits ({where})",
+    ]
     if not report.quick:
         caught, total, excluded = report.mutation()
         percent = f" ({100 * caught / total:.4g} %)" if total else ""
@@ -132,8 +136,8 @@ def plain(report: Report) -> str:
     """The whole report as aligned text."""
     header, body, notes = grid(report)
     widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in [header, *body]]
-    lines.insert(1, "  ".join("-" * w for w in widths))
+    ruled = [header, ["-" * w for w in widths], *body]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in ruled]
     return "\n".join([*lines, "", *notes, *summary(report)])
 
 
@@ -194,7 +198,8 @@ def as_json(report: Report) -> str:
 def _cell_fields(cell: Cell) -> dict[str, Any]:
     if cell.digits is None:
         return {"reason": cell.reason}
-    return {"digits": round(cell.digits, 2), "needed": cell.needed, "ok": cell.ok} | ({"reason": cell.reason} if cell.reason else {})
+    found = {"digits": round(cell.digits, 2), "needed": cell.needed, "ok": cell.ok}
+    return found | ({"reason": cell.reason} if cell.reason else {})
 
 
 def _score_fields(report: Report, name: str) -> dict[str, Any]:
@@ -207,5 +212,3 @@ def _score_fields(report: Report, name: str) -> dict[str, Any]:
         "survivors": list(map(str, found.survivors)),
         "excluded": dict(found.excluded),
     }
-
-

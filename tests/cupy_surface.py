@@ -1,8 +1,8 @@
-"""What the real CuPy offers, as text: every public name of ``cupy``, of ``cupy.linalg``, ``random`` and ``fft``, and of its arrays.
+"""What the real CuPy offers, as text: the public names of ``cupy``, its ``linalg``, ``random``, ``fft`` and arrays.
 
-``python tests/cupy_surface.py`` writes ``tests/cupy_names.txt`` from the installed CuPy (no GPU needed). One line a name:
-its kind (array-attribute, array-method, class, constant, function, module, ufunc), and for what can be called the names of
-its parameters, ``=`` after those that may be left out, ``?`` where CuPy does not tell them.
+``python -m tests.cupy_surface`` writes ``tests/cupy_names.txt`` from the installed CuPy (no GPU needed). One line a
+name: its kind (array-attribute, array-method, class, constant, function, module, ufunc), and for what can be called the
+names of its parameters, ``=`` after those that may be left out, ``?`` where CuPy does not tell them.
 """
 
 from __future__ import annotations
@@ -72,7 +72,11 @@ def surface(cupy: Any) -> list[str]:
             if not name.startswith("_") and name != "annotations":
                 lines[prefix + name] = _describe(getattr(module, name))
     for name in dir(cupy.ndarray):
-        if name not in dir(object) and name not in ("__pyx_vtable__", "__slots__", "__module__") and not re.match("_[^_]", name):
+        if (
+            name not in dir(object)
+            and name not in ("__pyx_vtable__", "__slots__", "__module__")
+            and not re.match("_[^_]", name)
+        ):
             value = getattr(cupy.ndarray, name)
             if name.startswith("__") or not callable(value):
                 lines["ndarray." + name] = "array-attribute"

@@ -1,11 +1,11 @@
 """A test backend that is NumPy underneath but behaves like CuPy, so that the GPU path is exercised without a GPU.
 
-Its arrays are of a class of their own that wraps a NumPy array. Like CuPy it refuses to mix with NumPy arrays, to turn into
-one implicitly and to be used as a Python index; reductions and single elements come as arrays without axes, never as
-scalars; and only names, methods and parameters that the real CuPy has exist (tests/cupy_names.txt, see cupy_surface.py).
-It is stricter than CuPy in three points, each a hidden copy or synchronisation there: a NumPy array as an index, NumPy's
-functions given one of its arrays, and lists where an array is meant. It does not imitate undefined values: an index out
-of range and a singular matrix raise here as in NumPy, where a GPU gives some number.
+Its arrays are of a class of their own that wraps a NumPy array. Like CuPy's they refuse to mix with NumPy arrays, to
+turn into one implicitly and to be used as a Python index; reductions and single elements come as arrays without axes,
+never as scalars; and only names, methods and parameters that the real CuPy has exist (tests/cupy_names.txt, made by
+cupy_surface.py). It is stricter than CuPy in three points, each a hidden copy or synchronisation there: a NumPy array
+as an index, NumPy's functions given one of its arrays, and lists where an array is meant. It does not imitate undefined
+values: an index out of range and a singular matrix raise here as in NumPy, where a GPU gives some number.
 
 ``install()`` makes it device ``"strict:0"``.
 """
@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from tests.cupy_surface import SUBMODULES, Entry, load
 
+from tests.cupy_surface import SUBMODULES, Entry, load
 from tinygrad_hw.backend import Backend, register_backend
 
 NAMES = load()
@@ -44,13 +44,16 @@ class StrictArray:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise TypeError(
-            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
+            "Implicit conversion to a NumPy array is not allowed. "
+            "Please use `.get()` to construct a NumPy array explicitly."
         )
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs and isinstance(inputs[0], np.generic):  # np.float64(2) * array
             return _unary_or_binary(ufunc, *inputs)
-        raise TypeError(f"numpy.{ufunc.__name__} was given a {type(self).__name__}: use the functions of its own array module")
+        raise TypeError(
+            f"numpy.{ufunc.__name__} was given a {type(self).__name__}: use the functions of its own array module"
+        )
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         raise TypeError(f"numpy.{function.__name__} was given a StrictArray: use the functions of its own array module")
@@ -148,8 +151,8 @@ class StrictArray:
 def _wrap(result: Any, sources: tuple[Any, ...] = ()) -> Any:
     """NumPy's result as CuPy would return it: arrays, also where NumPy gives scalars; plain tuples and lists of them.
 
-    A view is given the array of ``sources`` that owns its memory as ``base``, and an array returned as it came in is that
-    same object.
+    A view is given the array of ``sources`` that owns its memory as ``base``, and an array returned as it came in is
+    that same object.
     """
     if isinstance(result, (tuple, list)):
         kind = list if isinstance(result, list) else tuple
@@ -194,7 +197,7 @@ def _arrays(value: Any) -> tuple[StrictArray, ...]:
 
 
 def _index(key: Any) -> Any:
-    """An index for NumPy: integers, slices, None, Ellipsis, strict arrays of integers or booleans, lists of integers."""
+    """An index for NumPy: integers, slices, None, Ellipsis, strict arrays of integers or booleans, lists."""
     if isinstance(key, np.ndarray) or (isinstance(key, tuple) and any(isinstance(part, np.ndarray) for part in key)):
         raise TypeError("an index array on the CPU for an array on the device: move it there first")
     return _unwrap(key, "__getitem__")
@@ -210,7 +213,7 @@ def _bind(name: str, entry: Entry, args: Any, kwargs: Any) -> None:
 
 
 def _unary_or_binary(function: Callable[..., Any], *operands: Any) -> Any:
-    """An operator of StrictArray: NotImplemented for classes that want to answer themselves, TypeError for NumPy arrays."""
+    """An operator of StrictArray: NotImplemented for classes that answer themselves, TypeError for NumPy arrays."""
     for operand in operands:
         if not isinstance(operand, (StrictArray, np.ndarray, *_SCALARS)):
             if getattr(operand, "__array_ufunc__", 0) is None or operand is None:
@@ -226,9 +229,13 @@ def _add_operators() -> None:
         dunder, reflected = f"__{name}__", name[:1] == "r" and f"ndarray.__{name[1:]}__" in NAMES
         plain = name[1:] if reflected else name
         function = divmod if plain == "divmod" else getattr(operator, f"__{plain}__", None)
-        if function is None or hasattr(StrictArray, dunder) and name not in ("eq", "ne", "lt", "le", "gt", "ge"):
+        if function is None or dunder in vars(StrictArray):  # vars, since every class has type's own __or__
             continue
-        setattr(StrictArray, dunder, _operator(function, reflected, in_place=f"ndarray.__{name[1:]}__" in NAMES and name[0] == "i"))
+        setattr(
+            StrictArray,
+            dunder,
+            _operator(function, reflected, in_place=f"ndarray.__{name[1:]}__" in NAMES and name[0] == "i"),
+        )
 
 
 def _operator(function: Callable[..., Any], reflected: bool, in_place: bool) -> Callable[..., Any]:
@@ -246,7 +253,7 @@ _add_operators()
 
 
 class _StrictUfunc:
-    """One of CuPy's universal functions: takes arrays and numbers; ``out``, ``dtype`` and ``casting`` are its only keywords."""
+    """One of CuPy's universal functions: takes arrays and numbers, and ``out``, ``dtype`` and ``casting`` alone."""
 
     def __init__(self, name: str) -> None:
         self.name, self._ufunc = name, getattr(np, name)
@@ -267,7 +274,9 @@ class _StrictUfunc:
         operands = () if b is None else (_unwrap(b, self.name),)
         self._ufunc.at(_unwrap(a, self.name), _index(indices), *operands)
 
-    def reduce(self, array: StrictArray, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+    def reduce(
+        self, array: StrictArray, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False
+    ) -> Any:
         return _wrap(self._ufunc.reduce(_unwrap(array, self.name), axis, dtype, _unwrap(out, self.name), keepdims))
 
     def accumulate(self, array: StrictArray, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
@@ -287,7 +296,7 @@ def _function(name: str, entry: Entry, function: Callable[..., Any]) -> Callable
         given = args[0] if args else kwargs.get(first)
         if short in _FROM_HOST and isinstance(given, np.ndarray):  # the device has memory of its own: always a copy
             return _wrap(function(given.copy(), *args[1:], **kwargs))
-        if first in _ARRAY_FIRST and short not in _TAKES_ANYTHING and not isinstance(given, StrictArray):
+        if first in _ARRAY_FIRST and short not in _TAKES_ANYTHING | _FROM_HOST and not isinstance(given, StrictArray):
             raise TypeError(f"cupy.{name}(): expected a cupy.ndarray, got {type(given)}")
         if name == "linalg.solve" and len(args) == 2 and args[1].ndim > 1 and args[0].shape[:-1] != args[1].shape[:-1]:
             raise ValueError("a must have (..., M, M) shape and b must have (..., M, K) for multidimensional b")
@@ -307,7 +316,9 @@ class _StrictModule:
     def __getattr__(self, name: str) -> Any:
         entry = NAMES.get(self._prefix + name)
         if entry is None:
-            raise AttributeError(f"module 'cupy{self._prefix and '.'}{self._prefix.rstrip('.')}' has no attribute {name!r}")
+            raise AttributeError(
+                f"module 'cupy{self._prefix and '.'}{self._prefix.rstrip('.')}' has no attribute {name!r}"
+            )
         value = self._make(name, entry)
         setattr(self, name, value)
         return value

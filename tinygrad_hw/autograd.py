@@ -122,7 +122,12 @@ class Node(_Rare):
         if not is_array(array):
             return array
         if id(array) in self._ids:
-            parent = self._parents[self._ids.index(id(array))]
+            parent, *others = {p for i, p in zip(self._ids, self._parents, strict=True) if i == id(array)}
+            if others:
+                raise RuntimeError(
+                    f"{self._op.name()}: two operands are one array ({_describe(array)}) but not one tensor, so "
+                    "create_graph=True cannot tell them apart; pass a copy, or detach(), for the constant one"
+                )
             return parent if isinstance(parent, Tensor) else Tensor._make(array, parent)
         if id(array) in self._output_ids:
             if self._index == -1:
@@ -233,8 +238,8 @@ class Function:
                 if not isinstance(arg, _ndarray):
                     if isinstance(arg, np.generic):
                         arg = arg.item()  # a NumPy scalar is as weak as a Python number
-                    elif cls.broadcasts and type(arg) is list:
-                        regular = False
+                    elif hasattr(arg, "dtype") or (cls.broadcasts and type(arg) is list):
+                        regular = False  # an array of another library, or what is refused
                     arrays.append(arg)
                     continue
             arrays.append(arg)
@@ -267,7 +272,7 @@ class Function:
             for hook in hooks:
                 hook(event)
         if not any_tensor:
-            return out
+            return np.asarray(out) if isinstance(out, np.generic) else out
         if type(out) is tuple:
             return _wrap_outputs(node, arrays, out, wanted)
         if not isinstance(out, _ndarray) and not is_array(out):  # NumPy gives scalars where there are no axes

@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,9 @@ class Backend:
     """What the engine needs to know of an array library.
 
     ``name`` is the device kind ("cpu", "cuda"); ``module`` the array module; ``array_type`` the class of its arrays;
-    ``device_of`` names an array's device; ``from_host`` and ``to_host`` copy between it and NumPy.
+    ``device_of`` names an array's device; ``from_host`` and ``to_host`` copy between it and NumPy;
+    ``move`` copies to the device of another index; within ``linalg_errors()`` a matrix that is singular, or not
+    positive definite, raises LinAlgError.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Backend:
     to_host: Callable[[Array], np.ndarray]
     synchronize: Callable[[], None]
     move: Callable[[Array, int], Array]
+    linalg_errors: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 _CPU = Backend(
@@ -113,6 +117,8 @@ def _cupy_backend() -> Backend:
         to_host=cupy.asnumpy,
         synchronize=lambda: cupy.cuda.get_current_stream().synchronize(),
         move=move,
+        # without it CuPy returns unspecified values for a singular matrix
+        linalg_errors=lambda: importlib.import_module("cupyx").errstate(linalg="raise"),
     )
 
 
@@ -166,6 +172,11 @@ def device_of(array: Array) -> str:
     """``"cpu"`` or ``"cuda:N"``."""
     backend = backend_of(array)
     return "cpu" if backend is None else backend.device_of(array)
+
+
+def linalg_errors(array: Array) -> AbstractContextManager[Any]:
+    """A block in which the linear algebra of ``array``'s library raises LinAlgError instead of returning anything."""
+    return (backend_of(array) or _CPU).linalg_errors()
 
 
 def to_device(array: Array, device: str) -> Array:

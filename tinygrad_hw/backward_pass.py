@@ -94,6 +94,8 @@ def run_backward(
                     fits = result.shape == shape and result.dtype is dtype
                 except AttributeError:  # a Python number
                     fits = False
+                if not shape and isinstance(result, np.generic):
+                    result = np.asarray(result)  # NumPy gives scalars where there are no axes
                 if not fits:
                     result = _fit(op, result, shape, dtype)
                 if previous is None:
@@ -226,6 +228,7 @@ def _accumulate(leaf: Tensor, gradient: Any, owned: bool, create_graph: bool) ->
             versions.note_write(leaf.grad._data)
     elif leaf._grad_slot is not None:
         leaf._grad_slot[...] = gradient
+        versions.note_write(leaf._grad_slot)
         leaf.grad = Tensor._make(leaf._grad_slot, None)
     else:
         leaf.grad = Tensor._make(

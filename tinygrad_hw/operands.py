@@ -48,6 +48,9 @@ def harmonise(op: Any, operands: list[Any]) -> list[Any]:
     arrays = [operand for operand in operands if backend_of(operand) is not None]
     if not arrays:
         return operands
+    numbers = {array.dtype for array in arrays if array.dtype.kind != "b"}
+    if len(numbers) == 1 and not op.floating and numbers.pop().kind in "fc":  # masks beside one floating dtype
+        return operands
     floating = op.floating
     if any(type(operand) is float for operand in operands) and all(array.dtype.kind in "biu" for array in arrays):
         floating = True
@@ -63,7 +66,7 @@ def harmonise(op: Any, operands: list[Any]) -> list[Any]:
 def describe_operands(operands: list[Any]) -> str:
     """``float32 (3, 4), float32 (5,), 2.0``: what an error message says of arguments."""
     return ", ".join(
-        f"{operand.dtype} {tuple(operand.shape)}" if hasattr(operand, "dtype") else repr(operand)[:40]
+        f"{operand.dtype} {tuple(operand.shape)}" if hasattr(operand, "dtype") else " ".join(repr(operand).split())[:40]
         for operand in operands
     )
 

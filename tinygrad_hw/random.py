@@ -104,6 +104,9 @@ class Stream:
             # Setting the state of one generator takes 0.7 µs, making a new one 6 µs.
             self._state = self._generator.state
 
+    def __reduce__(self) -> Any:
+        return _restored, (self.state_dict(),)  # copies and pickles go on from the same place, each by itself
+
     def __repr__(self) -> str:
         return f"Stream(seed={self.seed}, name={self.name!r}, counter={self.counter})"
 
@@ -222,6 +225,12 @@ class Stream:
         if state["name"] != self.name:
             raise ValueError(f"Stream {self.name!r}: expected its own state, got that of {state['name']!r}")
         self._restart(_checked_seed(state["seed"]), _checked_counter(self.name, state["counter"]))
+
+
+def _restored(state: Mapping[str, Any]) -> Stream:
+    stream = Stream(state["seed"], state["name"])
+    stream.load_state_dict(state)
+    return stream
 
 
 class Streams:

@@ -67,6 +67,8 @@ class Tensor:
         if array is not self._data:
             if tuple(array.shape) != self.shape:
                 raise ValueError(f"data: expected shape {self.shape}, got {tuple(array.shape)}")
+            if array.dtype != self.dtype:
+                self._grad_slot = None
             self._data = array
         versions.note_write(self._data)
 
@@ -279,7 +281,7 @@ class Tensor:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
-            "tensors are not assigned into: use where(mask, value, x), x.index_add(dim, index, source) or "
+            "tensors are not assigned into: use where(mask, value, x), x.index_add(axis, index, source) or "
             "concatenate([...]); for plain data without gradient write to x.data[...]"
         )
 
@@ -395,22 +397,13 @@ class Tensor:
         return F.logical_or(self, other)
 
     def __getattr__(self, name: str) -> Any:
-        """``x.exp()`` is ``F.exp(x)``: every function of :mod:`tinygrad_hw.functional` that METHODS lists."""
+        """``x.exp()`` is ``F.exp(x)``: for every function of :mod:`tinygrad_hw.functional` but FUNCTIONS_ONLY."""
         if name in METHODS:
             return getattr(F, name).__get__(self)
         raise AttributeError(f"Tensor has no attribute {name!r}")
 
     def __dir__(self) -> Sequence[str]:
         return sorted({*super().__dir__(), *METHODS})
-
-
-METHODS = frozenset(
-    "abs acos acosh arccos arcsin arctan asin atan argmax argmin cholesky clip cos cosh cumsum det diagonal eigh exp expand "
-    "expm1 flatten flip gelu index_add inv leaky_relu log log1p log_softmax logdet logsumexp matmul max maximum mean min minimum "
-    "norm outer pad permute pow prod qr relu repeat reshape roll sigmoid sign silu sin sinh slogdet softmax softplus solve "
-    "split sqrt square squeeze std sum svd take_along_axis tan tanh tile trace transpose unsqueeze var add sub mul div neg "
-    "eq ne lt le gt ge isnan round floor elu".split()
-)
 
 
 def _dtype_for(data: Any) -> np.dtype | None:
@@ -467,3 +460,12 @@ ones = _creation("ones")
 # Below this line: the circle described at the top.
 from tinygrad_hw import functional as F  # noqa: E402
 from tinygrad_hw.autograd import is_grad_enabled  # noqa: E402
+
+# Functions whose first argument is not the one tensor that they are about.
+FUNCTIONS_ONLY = frozenset(
+    """
+    binary_cross_entropy binary_cross_entropy_with_logits cast concatenate cross_entropy dropout einsum embedding
+    gaussian_kl getitem huber_loss l1_loss linear mse_loss nll_loss stack sum_to to_device where
+    """.split()  # noqa: SIM905  (a list of names reads better as text)
+)
+METHODS = frozenset(F.__all__) - FUNCTIONS_ONLY

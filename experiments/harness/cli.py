@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -35,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
-    return _status(lambda: _dispatch(arguments))
+    return _status(partial(_dispatch, arguments))
 
 
 def _dispatch(arguments: Sequence[str] | None) -> int:
@@ -181,7 +182,7 @@ def run_experiments(options: argparse.Namespace) -> int:
     # One that fails does not keep the others from running; an interruption does.
     status = DONE
     for job in jobs:
-        ended = _status(lambda job=job: _carry_out(*job, quiet=options.quiet))  # type: ignore[misc]
+        ended = _status(partial(_carry_out, *job, quiet=options.quiet))
         if ended == INTERRUPTED:
             return ended
         status = max(status, ended)

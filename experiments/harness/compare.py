@@ -68,7 +68,8 @@ def _curves(report: Report, value: str, names: list[str], rows: list[list[dict[s
                 linestyle=("-", "--", ":", "-.")[number % 4],
                 marker="." if len(points) < 30 else None,
             )
-    axes.set(xlabel="epoch", ylabel=value)
+    axes.set(ylabel=value)
+    figures.by_epoch(axes)
     axes.legend(fontsize="small")
     report.figure(value, figure, caption=f"`{value}` by epoch.", alt=f"{value} by epoch for {', '.join(names)}")
 

@@ -4,6 +4,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tinygrad_hw.backend import DeviceError, parse_device
 from tinygrad_hw.serialization import SerializationError
 
@@ -14,7 +16,7 @@ from .errors import NonFiniteError, UserError
 from .experiment import Experiment
 from .folder import Order, RunFolder, write_json, write_text
 from .origin import find_origin
-from .progress import Silent, clock
+from .progress import Silent, duration
 from .report import Block, render
 from .run import Run
 from .signals import StopRequest
@@ -50,7 +52,8 @@ def execute(experiment: Experiment, order: Order, config: Settings, folder: RunF
         UserError: a value became NaN or infinite, a checkpoint is damaged or cannot be written, data changed, ...
         OSError: something could not be written; what was written before is whole.
     """
-    with folder.locked(), StopRequest(progress.note) as stop:
+    # Overflow needs no warning: what is recorded or checkpointed is checked, and the origin of what is not finite found.
+    with folder.locked(), StopRequest(progress.note) as stop, np.errstate(over="ignore", invalid="ignore"):
         run = Run(experiment, order, config, folder, progress, stop)
         try:
             experiment.run(run)
@@ -97,7 +100,7 @@ def page(experiment: Experiment, order: Order, config: Settings, run: Run[Any], 
     where = "on the CPU" if order.device == "cpu" else f"on {order.device}"
     data = "; ".join(entry["source"] for entry in run.data.values())
     facts = (
-        f"Experiment {experiment.name}, profile {order.profile}, seed {order.seed}, {where}, {clock(run.seconds)} min."
+        f"Experiment {experiment.name}, profile {order.profile}, seed {order.seed}, {where}, {duration(run.seconds)}."
     )
     return render(
         "page.html.j2",

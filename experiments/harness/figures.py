@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito, "Color universal design" (2008): told apart with every common kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -34,6 +35,13 @@ def new(rows: int = 1, columns: int = 1, width: float = 7.5, height: float = 4.0
         return figure, figure.subplots(rows, columns, **kwargs)
 
 
+def by_epoch(*axes: Any) -> None:
+    """Labels the horizontal axis as epochs, and marks whole ones alone."""
+    for axis in axes:
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+
+
 def grid(images: np.ndarray, titles: list[str], columns: int) -> Figure:
     """Grey pictures (N x height x width, high values dark) in rows, each under its title."""
     rows = max(1, -(-len(images) // columns))
@@ -55,10 +63,10 @@ def sheet(images: np.ndarray, columns: int, label: str) -> Figure:
         top, left = (number // columns) * (height + 1), (number % columns) * (width + 1)
         canvas[top : top + height, left : left + width] = image
     limit = np.abs(images).max()
-    figure, axes = new(width=9.0, height=8.5 * canvas.shape[0] / canvas.shape[1] + 0.3)
+    figure, axes = new(width=9.0, height=9.0 * canvas.shape[0] / canvas.shape[1] + 0.7)
     drawn = axes.imshow(canvas, cmap="RdBu_r", vmin=-limit, vmax=limit)
     axes.axis("off")
-    figure.colorbar(drawn, ax=axes, shrink=0.9, label=label)
+    figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.4, aspect=40, pad=0.02, label=label)
     return figure
 
 

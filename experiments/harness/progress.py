@@ -120,6 +120,15 @@ def values_text(row: dict[str, Any]) -> str:
     return "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in ("loop", "epoch", "step"))
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words: `25 s`, `4 min 10 s`, `2 h 5 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def clock(seconds: float) -> str:
     """Seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)

@@ -87,11 +87,25 @@ class Cell:
 
     @classmethod
     def of(cls, value: Any) -> "Cell":
-        """Floats with four significant digits, integers with separators, anything else as text."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return cls(inline(str(value)), False)
-        text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-        return cls(Markup(escape(text.replace("-", "\N{MINUS SIGN}"))), True)
+        """Floats with four significant digits, integers with separators, anything else as text; "9.5%" is a number."""
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return cls(number(f"{value:,}" if isinstance(value, int) else f"{value:.4g}"), True)
+        return cls(inline(str(value)), re.fullmatch(r"[\d.,]+ ?%?", str(value)) is not None)
+
+
+def number(text: str) -> Markup:
+    """A number as printed by Python (`-1.5e-09`) as it is printed in books (minus sign, power of ten)."""
+    digits, _, exponent = text.replace("-", "\N{MINUS SIGN}").partition("e")
+    power = exponent.replace("+", "").replace("\N{MINUS SIGN}0", "\N{MINUS SIGN}").lstrip("0")
+    return Markup("{} × 10<sup>{}</sup>").format(digits, power) if exponent else escape(digits)
+
+
+def short(value: float) -> str:
+    """A number with two digits, for a sentence: `0.12`, or LaTeX such as `$1.2 \\times 10^{-9}$`."""
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+    digits, exponent = f"{value:.1e}".split("e")
+    return rf"${digits} \times 10^{{{int(exponent)}}}$"
 
 
 def mathml(latex: str, *, display: bool = False) -> Markup:
@@ -125,4 +139,5 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["number"] = number
     return environment.get_template(template).render(**context)

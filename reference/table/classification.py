@@ -67,7 +67,7 @@ LABELS = (
     Failure(call(np.array(1.0), np.array(0)), ValueError, "expected labels of shape ()"),
     Failure(call(ONES, np.array([True, False, True, True])), TypeError, "expected integer labels, got bool"),
     Failure(call(ONES, [0, 1, 2, 0]), TypeError, "expected integer labels, got list"),
-    Failure(call(np.ones((4, 3), np.int64), np.zeros(4, np.int64)), TypeError, "expected a floating input"),
+    Failure(call(np.ones((4, 3), np.int64), np.zeros(4, np.int64)), TypeError, "expected a floating Tensor or array"),
     Failure(call(ONES, np.zeros(4, np.int64), reduction="max"), ValueError, "'mean', 'sum' or 'none'"),
 )
 

@@ -1,7 +1,7 @@
 """Records of QR, singular value and eigenvalue decompositions.
 
-Their vectors are unique up to sign where the values stand apart, as they do here; the signs are LAPACK's. Laws that hold
-whatever the signs, and values that coincide, are in tests/tinygrad_hw/test_linalg.py.
+Their vectors are unique up to sign where the values stand apart, as they do here; the signs are LAPACK's. Laws that
+hold whatever the signs, and values that coincide, are in tests/tinygrad_hw/test_linalg.py.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def _index_add(x: Any, axis: int, index: Any, source: Any) -> Any:
 
 
 def _lookups(rng: np.random.Generator) -> list[Call]:
-    """The padding row is never looked up here: its gradient is not the derivative (tests/tinygrad_hw/test_indexing.py)."""
+    """Never the padding row, whose gradient is not the derivative: tests/tinygrad_hw/test_indexing.py has that."""
     return [
         call(rng.normal(size=(6, 3)), np.array([[5, 0, 5], [5, 1, 2]])),
         call(rng.normal(size=(4, 2)), np.array([1, 1, 3]), 0),

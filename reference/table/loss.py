@@ -36,18 +36,18 @@ def _pairs(draw: Any) -> Any:
 
 
 def _probabilities(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    return rng.uniform(0.1, 0.9, shape), rng.uniform(0.0, 1.0, shape)
+    return np.asarray(rng.uniform(0.1, 0.9, shape)), np.asarray(rng.uniform(0.0, 1.0, shape))
 
 
 def _logits(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    return rng.normal(0.0, 3.0, shape), rng.uniform(0.0, 1.0, shape)
+    return np.asarray(rng.normal(0.0, 3.0, shape)), np.asarray(rng.uniform(0.0, 1.0, shape))
 
 
 def _apart(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Any, Any]:
     """Differences on both sides of 1, away from 0 and ±1, where the losses have kinks."""
     difference = rng.choice([-1.0, 1.0], shape) * rng.choice([rng.uniform(0.1, 0.9), rng.uniform(1.1, 2.0)], shape)
     target = rng.normal(size=shape)
-    return target + difference, target
+    return np.asarray(target + difference), np.asarray(target)
 
 
 def _weighted(value: Any) -> Any:
@@ -78,10 +78,16 @@ def _hand_weighted(hand: Any, each_loss: Any) -> Any:
 
 
 def _torch_loss(name: str) -> Any:
-    def value(torch: Any, input: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+    """PyTorch's function; a weight is multiplied on afterwards, since it gives no gradient of one."""
+
+    def value(torch: Any, input: Any, target: Any, weight: Any = None, reduction: str = "mean", **settings: Any) -> Any:
         if not hasattr(target, "shape"):
             target = torch.full_like(input, target)
-        return getattr(torch.nn.functional, name)(input, target, *args, **kwargs)
+        function = getattr(torch.nn.functional, name)
+        if weight is None:
+            return function(input, target, reduction=reduction, **settings)
+        each = function(input, target, reduction="none", **settings) * weight
+        return each if reduction == "none" else each.sum() if reduction == "sum" else each.mean()
 
     return value
 
@@ -108,10 +114,10 @@ def _positive_weights(rng: np.random.Generator) -> list[Call]:
     return [*calls, call(*_logits(rng, (5,)), pos_weight=3.0)]
 
 
-def _torch_with_logits(torch: Any, input: Any, target: Any, *args: Any, pos_weight: Any = None, **kwargs: Any) -> Any:
+def _torch_with_logits(torch: Any, input: Any, *args: Any, pos_weight: Any = None, **kwargs: Any) -> Any:
     if pos_weight is not None:
         kwargs["pos_weight"] = torch.as_tensor(pos_weight, dtype=input.dtype)
-    return _torch_loss("binary_cross_entropy_with_logits")(torch, input, target, *args, **kwargs)
+    return _torch_loss("binary_cross_entropy_with_logits")(torch, input, *args, **kwargs)
 
 
 def _pos_weight(function: Any) -> Any:

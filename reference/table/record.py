@@ -17,8 +17,8 @@ import numpy as np
 class Call:
     """The arguments of one call.
 
-    Gradients are taken of the float64 arrays among ``args``, those inside lists and tuples included, in order; integers,
-    booleans and numbers have none, and arrays in ``kwargs`` are settings.
+    Gradients are taken of the float64 arrays among ``args``, those inside lists and tuples included, in order;
+    integers, booleans and numbers have none, and arrays in ``kwargs`` are settings.
     """
 
     args: tuple[Any, ...]
@@ -44,16 +44,16 @@ class Record:
 
     Attributes:
         name: of the function in ``tinygrad_hw.functional``.
-        samples: draws calls inside the operation's domain (away from kinks and ties), float64, several shapes; the sizes
-            of the axes of one array differ, so that no symmetry hides an exchanged index.
+        samples: draws calls inside the operation's domain (away from kinks and ties), float64, several shapes; the
+            sizes of the axes of one array differ, so that no symmetry hides an exchanged index.
         numpy: the value on plain arrays, independent of the engine, called like the operation.
-        hand: ``hand(g, *args, **kwargs)`` gives the hand-derived gradient of each float64 array argument in order, as a
-            tuple; a string says why there is none. ``g`` is an array of the value's shape, or a tuple of those with None
-            for outputs that carry no gradient, where the operation returns a tuple.
-        torch: ``torch(torch_module, *args, **kwargs)`` on torch tensors; a string says why PyTorch has no such thing. It may
-            return NotImplemented for single calls that PyTorch does not know.
-        complex_step: the value continued analytically to complex arrays (defaults to ``numpy``); a string says why there
-            is no continuation.
+        hand: ``hand(g, *args, **kwargs)`` gives the hand-derived gradient of each float64 array argument in order, as
+            a tuple; a string says why there is none. ``g`` is an array of the value's shape, or a tuple of those with
+            None for outputs that carry no gradient, where the operation returns a tuple.
+        torch: ``torch(torch_module, *args, **kwargs)`` on torch tensors; a string says why PyTorch has no such thing.
+            It may return NotImplemented for single calls that PyTorch does not know.
+        complex_step: the value continued analytically to complex arrays (defaults to ``numpy``); a string says why
+            there is no continuation.
         finite_differences: True, or why the gradient is not the derivative (straight-through estimators).
         second: True if differentiable twice under ``create_graph=True``, or why not (a fused operation must raise).
         gradient: True, or why there is none (comparisons, argmax): then only the value is compared.

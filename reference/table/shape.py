@@ -20,8 +20,9 @@ def _each(shape: tuple[int, ...], *settings: Any) -> Callable[[np.random.Generat
     def samples(rng: np.random.Generator) -> list[Call]:
         calls = []
         for setting in settings:
-            other, rest = (setting[0]["shape"], setting[1:]) if setting and isinstance(setting[0], dict) else (shape, setting)
-            calls.append(call(np.asarray(rng.normal(size=other)), *rest))
+            special = bool(setting) and isinstance(setting[0], dict)
+            size = setting[0]["shape"] if special else shape
+            calls.append(call(np.asarray(rng.normal(size=size)), *setting[special:]))
         return calls
 
     return samples
@@ -66,9 +67,17 @@ def _unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
 
 def _pad(x: Any, widths: tuple[int, ...], mode: str = "constant", value: float = 0.0) -> Any:
     pairs = list(zip(widths[::2], widths[1::2], strict=True))[::-1]
-    names = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-    settings: dict[str, Any] = {"constant_values": value} if mode == "constant" else {}
-    return np.pad(x, [(0, 0)] * (x.ndim - len(pairs)) + pairs, mode=names[mode], **settings)
+    pairs = [(0, 0)] * (x.ndim - len(pairs)) + pairs
+    if mode == "constant":
+        return np.pad(x, pairs, constant_values=value)
+    names: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+    return np.pad(x, pairs, mode=names[mode])
+
+
+PADS = (
+    *(((1, 2),), ((0, 1, 2, 0), "constant", 1.5), ((1, 2, 3, 4, 0, 1),), (of(0, 3), (1, 1))),
+    *(((2, 4), "reflect"), ((1, 2, 2, 1), "reflect"), ((3, 1, 0, 4), "replicate"), ((5, 2, 1, 3), "circular")),
+)
 
 
 def _hand_pad(g: Any, x: Any, widths: tuple[int, ...], mode: str = "constant", value: float = 0.0) -> Gradients:
@@ -192,10 +201,7 @@ RECORDS = [
     ),
     Record(
         "pad",
-        samples=_each(
-            *((2, 3, 5), ((1, 2),), ((0, 1, 2, 0), "constant", 1.5), ((1, 2, 3, 4, 0, 1),), (of(0, 3), (1, 1))),
-            *(((2, 4), "reflect"), ((1, 2, 2, 1), "reflect"), ((3, 1, 0, 4), "replicate"), ((5, 2, 1, 3), "circular")),
-        ),
+        samples=_each((2, 3, 5), *PADS),
         numpy=_pad,
         hand=_hand_pad,
         torch=_torch_pad,
@@ -240,7 +246,7 @@ RECORDS = [
     ),
     Record(
         "repeat_interleave",
-        samples=_each((2, 3), (2,), (3, 0), (2, -1), (np.array([1, 0, 3]), 1), (np.array([2, 1]), 0), (of(4, 1, 2), 2, 1)),
+        samples=_each((2, 3), (2,), (3, 0), (2, -1), (np.array([1, 0, 3]), 1), (np.array([2, 1]), 0), (of(4, 1), 2, 1)),
         numpy=np.repeat,
         hand=_moves(np.repeat),
         torch=lambda torch, x, repeats, axis=None: torch.repeat_interleave(x, repeats, axis),

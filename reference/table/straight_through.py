@@ -102,13 +102,13 @@ def _quantize_samples(rng: np.random.Generator) -> list[Call]:
 
 
 QUANTIZE_FAILURES = (
-    Failure(call(np.arange(3), 2), TypeError, "expected a floating input"),
+    Failure(call(np.arange(3), 2), TypeError, "expected a floating Tensor or array"),
     Failure(call(np.ones(3), 0), ValueError, "expected 1 to 16 bits"),
     Failure(call(np.ones(3), 17), ValueError, "expected 1 to 16 bits"),
     Failure(call(np.ones(3), 2.0), ValueError, "expected 1 to 16 bits"),
     Failure(call(np.ones(3), 2, (1.0, 1.0)), ValueError, "low < high"),
 )
-INTEGERS = Failure(call(np.arange(3)), TypeError, "expected a floating input")
+INTEGERS = Failure(call(np.arange(3)), TypeError, "expected a floating Tensor or array")
 
 RECORDS = [
     Record(

@@ -79,7 +79,7 @@ def test_whole_file(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize("ranges", [True, False])
 def test_continues_after_an_interruption(server: Server, tmp_path: Path, ranges: bool) -> None:
     server.files["/file"], server.break_after, server.ranges = CONTENT, 100_000, ranges
-    with pytest.raises(DataError, match="could not be downloaded: .*/file .*run again to continue"):
+    with pytest.raises(DataError, match=r"could not be downloaded: .*/file .*run again to continue"):
         fetch((f"{server.address}/file",), tmp_path, "file", SUM)
     assert not (tmp_path / "file").exists()
     have = (tmp_path / "file.partial").read_bytes()

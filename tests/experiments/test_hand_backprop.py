@@ -31,7 +31,7 @@ def test_smoke_run(smoke: Path) -> None:
     rows = [json.loads(line) for line in (smoke / "metrics.jsonl").read_text().splitlines()]
     assert [(row["loop"], row["epoch"]) for row in rows] == [(loop, epoch) for loop in LOOPS for epoch in (1, 2)]
     by_loop = {row["loop"]: row["step"] for row in rows}
-    assert by_loop == {"hand": 12, "engine": 12, "momentum": 12, "adam": 12, "stochastic": 600, "full_batch": 2}
+    assert by_loop == {"hand": 20, "engine": 20, "momentum": 20, "adam": 20, "stochastic": 600, "full_batch": 2}
 
 
 def test_hand_and_engine_differ_when_one_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.harness import cli, figures
-from experiments.harness.report import Report, inline, mathml, render
+from experiments.harness.report import Report, inline, mathml, number, render, short
 
 from .toy import run_toy, toy
 
@@ -123,6 +123,37 @@ def test_figures_are_equal_when_their_content_is(tmp_path: Path) -> None:
         base64.b64decode("?", validate=True)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1.5", "1.5"),
+        ("-2", "\N{MINUS SIGN}2"),
+        ("3.1e-09", "3.1 × 10<sup>\N{MINUS SIGN}9</sup>"),
+        ("1e-300", "1 × 10<sup>\N{MINUS SIGN}300</sup>"),
+        ("2e+20", "2 × 10<sup>20</sup>"),
+        ("1e+05", "1 × 10<sup>5</sup>"),
+        ("nan", "nan"),
+        ("≤ 1e-09", "≤ 1 × 10<sup>\N{MINUS SIGN}9</sup>"),
+    ],
+)
+def test_numbers_are_printed_as_in_books(text: str, expected: str) -> None:
+    assert number(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.0, "0"),
+        (0.123, "0.12"),
+        (1234.5, "1234"),
+        (1.23e-9, r"$1.2 \times 10^{-9}$"),
+        (-2e5, r"$-2.0 \times 10^{5}$"),
+    ],
+)
+def test_short_numbers(value: float, expected: str) -> None:
+    assert short(value) == expected
+
+
 def test_inline_text() -> None:
     body = inline("a < b, $x_1$ and `c<d>` cost 5$")
     assert body.startswith("a &lt; b, <math")
@@ -144,12 +175,12 @@ def test_names_of_figures_are_unique() -> None:
 def test_tables_print_numbers() -> None:
     report = Report("<title>", None)
     report.section("One")
-    report.table(("name", "$n$"), [("a", 12345), ("b", -0.000012345), ("c", "<x>")], caption="Numbers.")
+    report.table(("name", "$n$"), [("a", 12345), ("b", -0.000012344), ("c", "<x>")], caption="Numbers.")
     html = render("page.html.j2", report=report, facts="", closing="")
     page = Page(html)
     assert_loads_nothing(html)
     assert "12,345" in page.text
-    assert "\N{MINUS SIGN}1.234e\N{MINUS SIGN}05" in page.text or "\N{MINUS SIGN}1.235e\N{MINUS SIGN}05" in page.text
+    assert "\N{MINUS SIGN}1.234 × 10<sup>\N{MINUS SIGN}5</sup>" in html
     assert "&lt;x&gt;" in html
     assert "<h1>&lt;title&gt;</h1>" in html
 

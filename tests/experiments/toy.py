@@ -83,10 +83,17 @@ def order_for(
     return order, config
 
 
-def run_toy(experiment: Experiment, path: Path, profile: str = "demo", seed: int = 0, **changes: object) -> Outcome:
+def run_toy(
+    experiment: Experiment,
+    path: Path,
+    profile: str = "demo",
+    seed: int = 0,
+    progress: Silent | None = None,
+    **changes: object,
+) -> Outcome:
     """Begins or continues a run of the toy in a folder."""
     path.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(path)
     order, config = order_for(experiment, profile, seed, **changes)
     folder.write_order(order)
-    return execute(experiment, order, config, folder, Silent())
+    return execute(experiment, order, config, folder, progress or Silent())

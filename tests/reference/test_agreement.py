@@ -265,7 +265,9 @@ def test_equivalent_faults_count_by_reason_and_not_as_caught(cubic):
         def backward(ctx, grad):
             return grad * 0.0
 
-    record = altered(numpy=np.sign, hand=lambda g, x: (0 * x,), complex_step="a step", torch=lambda torch, x: torch.sign(x))
+    record = altered(
+        numpy=np.sign, hand=lambda g, x: (0 * x,), complex_step="a step", torch=lambda torch, x: torch.sign(x)
+    )
     assert cubic(Flat, record).ok
     score = mutation.score(record, cases.cases(record))
     assert score.total == 0 and score.ok and sum(score.excluded.values()) == 4
@@ -297,7 +299,7 @@ def test_an_operation_that_no_record_runs_is_named():
 def test_the_command_prints_a_row_without_blanks_and_succeeds(cubic, capsys):
     cubic()
     assert command.main(["--only", "cubic"]) == 0
-    header, rule, line, *rest = capsys.readouterr().out.splitlines()
+    header, _, line, *rest = capsys.readouterr().out.splitlines()
     assert re.split(r"  +", header) == ["operation", *COLUMNS, "worst", "faults caught"]
     assert len(re.split(r"  +", line)) == len(COLUMNS) + 3 and line.startswith("cubic") and line.endswith("4/4")
     assert "1 of 1 operations agree" in "\n".join(rest) and "(100 %)" in "\n".join(rest)

@@ -135,6 +135,14 @@ def test_a_saved_intermediate_cannot_be_differentiated_twice_and_says_so():
         tg.grad(Cube.apply(x), x, create_graph=True)
 
 
+def test_one_array_as_variable_and_as_constant_is_refused_at_second_order():
+    x = tg.tensor(np.array([2.0]), requires_grad=True)
+    assert tg.grad(x * x.data, x).item() == 2.0
+    assert tg.grad(x * x.detach(), x, create_graph=True).item() == 2.0
+    with pytest.raises(RuntimeError, match="Mul: two operands are one array"):
+        tg.grad(x * x.data, x, create_graph=True)
+
+
 def test_a_missing_rule_says_what_is_missing():
     class Empty(tg.Function):
         pass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
+import pickle
 import threading
 
 import numpy as np
@@ -178,6 +180,16 @@ def test_a_stream_goes_on_from_its_saved_state(before, after):
     for draw, values in zip(after, expected, strict=True):
         np.testing.assert_array_equal(DRAWS[draw](other), values)
     assert other.state_dict() == stream.state_dict()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda stream: pickle.loads(pickle.dumps(stream))])
+def test_a_copy_goes_on_by_itself(copied):
+    stream = Stream(0, "x")
+    stream.uniform(2)
+    other = copied(stream)
+    np.testing.assert_array_equal(other.uniform(3), stream.uniform(3))
+    other.uniform(1)
+    assert (stream.counter, other.counter) == (2, 3)
 
 
 def test_streams_by_name_are_kept_and_restored():

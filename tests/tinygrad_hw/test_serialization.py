@@ -136,7 +136,7 @@ def test_files_that_cannot_be_read(tmp_path, read):
     path = tmp_path / "a.safetensors"
     with pytest.raises(SerializationError, match=r"a\.safetensors: No such file"):
         read(path)
-    with pytest.raises(SerializationError, match="Is a directory|Permission denied"):
+    with pytest.raises(SerializationError, match=r"Is a directory|Permission denied"):
         read(tmp_path)
     save(path, {"x": np.arange(100.0)})
     whole = path.read_bytes()
@@ -170,7 +170,7 @@ class _FullDisk:
     """A file whose disk is full after ten bytes."""
 
     def __init__(self, path: str, mode: str) -> None:
-        self._file = builtins.open(path, mode)
+        self._file = builtins.open(path, mode)  # noqa: SIM115
 
     def __enter__(self) -> _FullDisk:
         return self
@@ -221,7 +221,7 @@ def test_an_interruption_leaves_the_previous_file_alone(tmp_path, monkeypatch, s
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
 def test_the_reason_is_the_systems_own(tmp_path, monkeypatch):
     """The real message of a real full device, written to in place of the temporary file."""
-    monkeypatch.setattr(serialization, "open", lambda path, mode: builtins.open("/dev/full", "wb", 0), raising=False)
+    monkeypatch.setattr(serialization, "open", lambda *_: builtins.open("/dev/full", "wb", 0), raising=False)  # noqa: SIM115
     monkeypatch.setattr(serialization.Path, "unlink", lambda self: None)
     with pytest.raises(SerializationError, match="No space left on device"):
         atomic_write(tmp_path / "a.bin", b"content")

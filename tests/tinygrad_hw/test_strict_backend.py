@@ -27,7 +27,9 @@ def a():
 def test_the_committed_list_is_what_the_installed_cupy_offers():
     cupy = pytest.importorskip("cupy")
     if cupy.__version__ != cupy_surface.version():
-        pytest.skip(f"tests/cupy_names.txt is of CuPy {cupy_surface.version()}: run python -m tests.cupy_surface to renew it")
+        pytest.skip(
+            f"tests/cupy_names.txt is of CuPy {cupy_surface.version()}: run python -m tests.cupy_surface to renew it"
+        )
     listed = [line for line in cupy_surface.FILE.read_text().splitlines() if not line.startswith("#")]
     assert listed == cupy_surface.surface(cupy)
 
@@ -38,7 +40,9 @@ def test_the_list_knows_what_matters():
     assert "ndarray.__index__" not in NAMES and "linalg.eigh" in NAMES and "not_a_name" not in NAMES
 
 
-@pytest.mark.parametrize("name", sorted({n for n in dir(StrictArray) if n not in dir(object) and not n.startswith("_")}))
+@pytest.mark.parametrize(
+    "name", sorted({n for n in dir(StrictArray) if n not in dir(object) and not n.startswith("_")})
+)
 def test_every_public_attribute_of_an_array_is_one_of_cupys(name):
     assert f"ndarray.{name}" in NAMES
 
@@ -61,7 +65,7 @@ def test_every_operator_of_an_array_is_one_of_cupys():
         (lambda a: np.ones(3) + a, "was given a StrictArray"),
         (lambda a: a @ np.ones(3), "Unsupported type"),
         (lambda a: operator.iadd(a, np.ones(3)), "Unsupported type"),
-        (lambda a: a + [1, 2, 3], "Unsupported type <class 'list'>"),
+        (lambda a: operator.add(a, [1, 2, 3]), "Unsupported type <class 'list'>"),
         (lambda a: operator.setitem(a, 0, np.ones(3)), "Unsupported type"),
         (lambda a: strict.exp(np.ones(3)), "Unsupported type <class 'numpy.ndarray'>"),
         (lambda a: strict.concatenate([a, np.ones((2, 3))]), "Unsupported type"),
@@ -104,7 +108,13 @@ def test_names_that_cupy_lacks_are_missing(expression, words, a):
 
 
 def test_what_is_not_modelled_says_so(a):
-    for expression in (lambda: strict.RawKernel, lambda: strict.cuda, lambda: a.data, lambda: a.flat, lambda: a.reduced_view):
+    for expression in (
+        lambda: strict.RawKernel,
+        lambda: strict.cuda,
+        lambda: a.data,
+        lambda: a.flat,
+        lambda: a.reduced_view,
+    ):
         with pytest.raises(NotImplementedError, match="strict backend"):
             expression()
 
@@ -130,6 +140,7 @@ def test_values_are_numpys(a):
         (divmod(a, 2)[1], host % 2),
         (abs(-a), host),
         (~(a > 2) ^ (a == 5), ~(host > 2) ^ (host == 5)),
+        ((a > 2) | ((a < 1) & (a != 0)), (host > 2) | ((host < 1) & (host != 0))),
         (strict.where(a > 2, a, -1.0), np.where(host > 2, host, -1.0)),
         (strict.einsum("ij,kj->ik", a, a), host @ host.T),
         (strict.concatenate([a, a], axis=1), np.concatenate([host, host], axis=1)),
@@ -172,7 +183,23 @@ def test_the_engine_knows_the_device(a):
     y.backward(strict.ones((2, 3)))
     assert x.device == x.grad.device == y.device == "strict:0" and x.grad.shape == (3,)
     np.testing.assert_allclose(x.grad.numpy(), [1.0, 5 / 3, 7 / 3])
-    with pytest.raises(tg.DeviceError, match=r"Add: operands on different devices .*strict:0 .*cpu .*move one with \.to"):
+    with pytest.raises(
+        tg.DeviceError, match=r"Add: operands on different devices .*strict:0 .*cpu .*move one with \.to"
+    ):
         x + tg.tensor(np.ones(3))
     with pytest.raises(TypeError, match="does not turn into a NumPy array by itself"):
         np.asarray(x.detach())
+
+
+@pytest.mark.parametrize("operation", [tg.functional.add, tg.functional.div])
+@pytest.mark.parametrize(
+    "other", [np.array(2.0), np.array(2), np.arange(1, 4), np.arange(1.0, 4.0), np.float64(2), 2.0]
+)
+def test_dtypes_are_promoted_on_the_device_as_on_the_cpu(operation, other):
+    def there(value):
+        return strict.array(value) if isinstance(value, np.ndarray) else value
+
+    for operand in (np.ones(3, np.float32), np.arange(1, 4)):
+        expected = operation(operand, other).dtype
+        assert operation(tg.Tensor(there(operand)), there(other)).dtype == expected
+        assert operation(there(operand), there(other)).dtype == expected

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_hw import backend
 from tinygrad_hw.autograd import Function
-from tinygrad_hw.backend import Array, array_module, device_of, parse_device
+from tinygrad_hw.backend import Array, DeviceError, array_module, device_of, parse_device
 from tinygrad_hw.tensor import Tensor
 
 __all__ = ["add", "cast", "div", "expand", "mul", "neg", "sub", "sum_to", "to_device"]
@@ -101,7 +101,7 @@ def _summed_to(a: Array, shape: tuple[int, ...]) -> Array:
     lead = a.ndim - len(shape)
     kept = a.shape[lead:] if lead >= 0 else ()
     if lead < 0 or any(size not in (1, whole) for size, whole in zip(shape, kept, strict=True)):
-        raise ValueError(f"sum_to: shape {shape} does not broadcast to {tuple(a.shape)}")
+        raise ValueError(f"SumTo: shape {shape} does not broadcast to {tuple(a.shape)}")
     axes = *range(lead), *(lead + i for i, size in enumerate(shape) if size == 1 != kept[i])
     if len(axes) == lead:  # none of the kept axes is summed: the result has its shape already
         return a.sum(axis=axes)
@@ -113,7 +113,7 @@ def _expanded(a: Array, shape: tuple[int, ...]) -> Array:
     try:
         return array_module(a).broadcast_to(a, shape)
     except ValueError:
-        raise ValueError(f"expand: shape {tuple(a.shape)} does not broadcast to {shape}") from None
+        raise ValueError(f"Expand: shape {tuple(a.shape)} does not broadcast to {shape}") from None
 
 
 class SumTo(Function):
@@ -207,7 +207,7 @@ def sum_to(a: Any, shape: tuple[int, ...]) -> Any:
 def expand(a: Any, *shape: Any) -> Any:
     """``a`` repeated along its axes of size 1 to ``shape`` (as a tuple or as separate sizes), without copying.
 
-    -1 keeps an axis as it is (PyTorch's ``expand``). Raises ValueError when ``a.shape`` does not broadcast to ``shape``.
+    -1 keeps an axis as it is, as in PyTorch. Raises ValueError when ``a.shape`` does not broadcast to ``shape``.
     """
     sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
     if -1 in sizes:
@@ -220,7 +220,9 @@ def expand(a: Any, *shape: Any) -> Any:
 
 def cast(a: Any, dtype: Any) -> Any:
     """The same values as ``dtype``, ``a`` itself where it has it already; differentiable between floating dtypes."""
-    return a if a.dtype == dtype else Cast.apply(a, np.dtype(dtype))
+    if a.dtype == dtype:
+        return a
+    return Cast.apply(a, np.dtype(dtype)) if isinstance(a, Tensor) else a.astype(dtype)
 
 
 def to_device(a: Any, device: str) -> Any:
@@ -228,6 +230,9 @@ def to_device(a: Any, device: str) -> Any:
 
     Raises DeviceError when the device is misspelt or cannot be had.
     """
-    kind, index = parse_device(device)
+    try:
+        kind, index = parse_device(device)
+    except DeviceError as error:
+        raise DeviceError(f"to_device: {error}") from error
     here = device_of(a._data if isinstance(a, Tensor) else a)
     return a if here in (kind.name, f"{kind.name}:{index}") else ToDevice.apply(a, device)

@@ -1,4 +1,4 @@
-"""Comparisons, logic and positions: functions of steps, so without gradient. Given a Tensor they return a constant one."""
+"""Comparisons, logic, positions: functions of steps, so without gradient. Given a Tensor they return a constant one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tinygrad_hw.backend import array_module
 from tinygrad_hw.tensor import Tensor
 
 __all__ = [
-    "argmax", "argmin", "eq", "ge", "gt", "isfinite", "isinf", "isnan", "le", "logical_and", "logical_not", "logical_or",
-    "lt", "ne", "one_hot",
+    "argmax", "argmin", "eq", "ge", "gt", "isfinite", "isinf", "isnan", "le", "logical_and", "logical_not",
+    "logical_or", "lt", "ne", "one_hot",
 ]  # fmt: skip
 
 
 def raw(value: Any) -> Any:
-    """The array in a Tensor, anything else as it is: a backward takes its masks from it, since they have no gradient."""
+    """The array in a Tensor, anything else as it is: what a backward makes its masks of, which have no gradient."""
     return value._data if isinstance(value, Tensor) else value
 
 
@@ -234,13 +234,13 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
 def one_hot(index: Any, num_classes: int = -1) -> Any:
     """Class numbers (...) as int64 indicator vectors (..., num_classes): y[..., c] = 1 where index[...] = c, else 0.
 
-    ``num_classes`` -1 takes the greatest class number plus one. A number out of range raises ValueError on the CPU; a GPU
-    would have to wait for that check, so there it gives zeros. Raises TypeError where ``index`` holds no integers.
+    ``num_classes`` -1 takes the greatest class number plus one. A number out of range raises ValueError on the CPU; the
+    check would make a GPU wait, so there it gives zeros. Raises TypeError where ``index`` holds no integers.
     """
     array = raw(index)
-    dtype = getattr(array, "dtype", np.dtype(object))
-    if dtype.kind not in "iu":
-        raise TypeError(f"one_hot: expected an array of integers, got {dtype if dtype != object else type(index).__name__}")
+    dtype = getattr(array, "dtype", None)
+    if dtype is None or dtype.kind not in "iu":
+        raise TypeError(f"one_hot: expected an array of integers, got {dtype or type(index).__name__}")
     if num_classes == -1:
         if array.size == 0:
             raise ValueError("one_hot: num_classes is needed where there are no class numbers to take it from")

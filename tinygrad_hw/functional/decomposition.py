@@ -1,8 +1,8 @@
 """QR, singular value and symmetric eigenvalue decompositions, with gradients. Matrices are the last two axes.
 
 Vectors of equal singular values or eigenvalues are not functions of the matrix: any rotation among them does as well,
-and the one that comes back hangs on rounding. Their gradient does not exist, not even for functions that such a rotation
-leaves alone, because what the values themselves contribute cannot be told from it. So:
+and the one that comes back hangs on rounding. They have no gradient, and that of a function which such a rotation
+leaves alone cannot be told from them: U diag(s) Vᵀ and U Vᵀ at s = 1 ask the same of U and V. So:
 
 - functions of the values alone never divide by a gap and are differentiable everywhere; where values are equal the
   gradient is right for functions that are symmetric in them (sums, norms, log det) and a subgradient for others;
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_hw.autograd import Function
-from tinygrad_hw.backend import Array, array_module, to_numpy
+from tinygrad_hw.backend import Array, array_module, linalg_errors, to_numpy
 from tinygrad_hw.functional.arithmetic import div
-from tinygrad_hw.functional.linalg import check_square, flipped, raising, solve
+from tinygrad_hw.functional.linalg import check_square, flipped, solve
 from tinygrad_hw.functional.matmul import matmul
 from tinygrad_hw.functional.shape import concatenate, tril
 from tinygrad_hw.tensor import Tensor
@@ -32,7 +32,7 @@ class Qr(Function):
 
     Ā = (Q̄ + Q sym(M)) R⁻ᵀ with M = R R̄ᵀ - Q̄ᵀ Q and sym(M) the lower triangle of M copied to the upper (Walter & Lehmann
     2010, "Algorithmic differentiation of linear algebra functions with application in optimum experimental design",
-    arXiv:1001.1654, section 3.2).
+    arXiv:1001.1654).
     """
 
     floating = True
@@ -41,7 +41,7 @@ class Qr(Function):
     @staticmethod
     def forward(ctx: Any, a: Any) -> Any:
         xp = array_module(a)
-        with raising(xp):
+        with linalg_errors(a):
             q, r = xp.linalg.qr(a)
         ctx.save_for_backward(q, r)
         return q, r
@@ -49,21 +49,21 @@ class Qr(Function):
     @staticmethod
     def backward(ctx: Any, grad_q: Any, grad_r: Any) -> Any:
         q, r = ctx.saved_tensors
+        _refuse_dependent(_raw(r), q.shape[-2])
         m = r @ flipped(grad_r) - flipped(grad_q) @ q
         left = grad_q + q @ (tril(m) + flipped(tril(m, -1)))
-        try:
-            return flipped(solve(r, flipped(left)))
-        except np.linalg.LinAlgError as error:
-            raise np.linalg.LinAlgError("qr: the gradient of a matrix without full column rank does not exist") from error
+        return flipped(solve(r, flipped(left)))
 
 
 class Svd(Function):
     """A = U diag(s) Vᵀ, reduced.
 
-    With X = UᵀŪ - ŪᵀU, Y = VᵀV̄ - V̄ᵀV (Ionescu, Vantzos & Sminchisescu 2015, arXiv:1509.07838, proposition 2; Townsend 2016,
-    "Differentiating the singular value decomposition", section 3; Giles 2008, section 3.2)
+    With X = UᵀŪ - ŪᵀU, Y = VᵀV̄ - V̄ᵀV (Giles 2008; Ionescu, Vantzos & Sminchisescu 2015, "Training deep networks with
+    structured layers by matrix backpropagation", arXiv:1509.07838; Townsend 2016, "Differentiating the singular value
+    decomposition")
 
-        Ā = U (diag(s̄) + Z) Vᵀ + (I - UUᵀ) Ū S⁻¹ Vᵀ + U S⁻¹ V̄ᵀ (I - VVᵀ),   Z_ij = (X_ij s_j + s_i Y_ij) / (s_j² - s_i²),
+        Ā = U (diag(s̄) + Z) Vᵀ + (I - UUᵀ) Ū S⁻¹ Vᵀ + U S⁻¹ V̄ᵀ (I - VVᵀ)
+        Z_ij = (X_ij s_j + s_i Y_ij) / (s_j² - s_i²),
 
     the fraction written as ½ (X + Y)_ij / (s_j - s_i) + ½ (X - Y)_ij / (s_j + s_i), which squares nothing small.
     """
@@ -74,7 +74,7 @@ class Svd(Function):
     @staticmethod
     def forward(ctx: Any, a: Any) -> Any:
         xp = array_module(a)
-        with raising(xp):
+        with linalg_errors(a):
             u, s, vh = xp.linalg.svd(a, full_matrices=False)
         ctx.save_for_backward(u, s, vh)
         return u, s, vh
@@ -95,7 +95,7 @@ class Svd(Function):
         null = raw <= tolerance
         for used, side in ((uses_u, rows), (uses_v, columns)):
             if side > size and (used & to_numpy(null)).any():
-                raise np.linalg.LinAlgError("svd: the gradient of the vectors of a singular value that is zero does not exist")
+                raise np.linalg.LinAlgError("svd: the vectors of a singular value that is zero have no gradient")
         x = flipped(u) @ grad_u
         y = vh @ grad_v
         x, y = x - flipped(x), y - flipped(y)
@@ -114,7 +114,7 @@ class Svd(Function):
 
 
 class Eigh(Function):
-    """(A + Aᵀ)/2 = V diag(w) Vᵀ; Ā = V (diag(w̄) + ½ (VᵀV̄ - V̄ᵀV) ∘ F) Vᵀ, F_ij = 1/(w_j - w_i) (Giles 2008, section 3.1)."""
+    """(A + Aᵀ)/2 = V diag(w) Vᵀ; Ā = V (diag(w̄) + ½ (VᵀV̄ - V̄ᵀV) ∘ F) Vᵀ, F_ij = 1/(w_j - w_i) (Giles 2008)."""
 
     floating = True
     fresh = True
@@ -123,7 +123,7 @@ class Eigh(Function):
     def forward(ctx: Any, a: Any) -> Any:
         check_square(a)
         xp = array_module(a)
-        with raising(xp):
+        with linalg_errors(a):
             w, v = xp.linalg.eigh((a + a.swapaxes(-1, -2)) / 2)
         ctx.save_for_backward(w, v)
         return w, v
@@ -155,10 +155,18 @@ def _tolerance(values: Array, size: int) -> Array:
 
 
 def _columns_used(grad: Any) -> np.ndarray:
-    """Which columns of a matrix of vectors have a gradient; all of them where that gradient is itself differentiated."""
+    """Which columns of a matrix of vectors have a gradient; all where that gradient is itself differentiated."""
     if isinstance(grad, Tensor) and grad.requires_grad:
         return np.ones((*grad.shape[:-2], grad.shape[-1]), dtype=bool)
     return to_numpy((_raw(grad) != 0).any(axis=-2))
+
+
+def _refuse_dependent(r: Array, rows: int) -> None:
+    """Raise LinAlgError where a column of R, so of A, is within rounding a combination of those before it."""
+    xp = array_module(r)
+    lengths = xp.sqrt((r * r).sum(axis=-2))
+    if (abs(xp.diagonal(r, 0, -2, -1)) <= lengths * (rows * float(np.finfo(r.dtype).eps))).any():
+        raise np.linalg.LinAlgError("qr: the gradient of linearly dependent columns does not exist")
 
 
 def _refuse_equal(what: str, values: Array, tolerance: Array, used: np.ndarray) -> None:
@@ -185,7 +193,8 @@ def qr(a: Any) -> tuple[Any, Any]:
     """Q, R of the reduced QR decomposition, with the signs that LAPACK chooses (R's diagonal may be negative).
 
     Shapes: (..., m, n) → (..., m, k), (..., k, n) with k = min(m, n). A wide matrix [X, Y], X square, is decomposed as
-    X = Q R₁, R = [R₁, Qᵀ Y]. The gradient raises LinAlgError where the first k columns are linearly dependent.
+    X = Q R₁, R = [R₁, Qᵀ Y]. The gradient raises LinAlgError where the first k columns are linearly dependent within
+    rounding.
     """
     rows = a.shape[-2] if a.ndim > 1 else 0
     if a.ndim < 2 or a.shape[-1] <= rows:
@@ -205,10 +214,10 @@ def svd(a: Any) -> tuple[Any, Any, Any]:
 
 
 def eigh(a: Any) -> tuple[Any, Any]:
-    """Eigenvalues (ascending) and orthonormal eigenvectors (columns) of symmetric matrices: (..., n, n) → (..., n), (..., n, n).
+    """Eigenvalues (ascending) and orthonormal eigenvectors (columns) of symmetric matrices.
 
-    Of a matrix that is not symmetric the symmetric part (A + Aᵀ)/2 is taken, so the gradient is symmetric. Eigenvectors
-    are unique up to sign only. Equal eigenvalues: see the top of this file. Raises LinAlgError for matrices that are not
-    square.
+    Shapes: (..., n, n) → (..., n), (..., n, n). Of a matrix that is not symmetric the symmetric part (A + Aᵀ)/2 is
+    taken, so the gradient is symmetric. Eigenvectors are unique up to sign only. Equal eigenvalues: see the top of this
+    file. Raises LinAlgError for matrices that are not square.
     """
     return Eigh.apply(a)

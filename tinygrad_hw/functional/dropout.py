@@ -6,6 +6,7 @@ from typing import Any
 
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import Array, device_of
+from tinygrad_hw.functional.checks import check_floating
 from tinygrad_hw.random import Stream, default_stream
 from tinygrad_hw.tensor import Tensor
 
@@ -41,9 +42,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, stream: Stream | None
     """
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout: expected a probability from 0 to 1, got p={p}")
-    dtype = getattr(x, "dtype", None)
-    if dtype is None or dtype.kind != "f":
-        raise TypeError(f"dropout: expected a floating input, got {dtype or type(x).__name__}")
+    check_floating("dropout", x)
     if not training or p == 0.0:
         return x
     device = x.device if isinstance(x, Tensor) else device_of(x)

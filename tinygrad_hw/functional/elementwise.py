@@ -1,4 +1,4 @@
-"""Powers, signs, rounding, and choices between operands, entry by entry."""
+"""Squares and roots, signs, rounding, and choices between operands, entry by entry."""
 
 from __future__ import annotations
 
@@ -8,72 +8,17 @@ from typing import Any
 import numpy as np
 
 from tinygrad_hw.autograd import Function
-from tinygrad_hw.backend import Array, array_module, is_array
+from tinygrad_hw.backend import Array, array_module
 from tinygrad_hw.functional.comparison import raw
-from tinygrad_hw.functional.transcendental import log
 from tinygrad_hw.operands import get_default_dtype
 from tinygrad_hw.tensor import Tensor
 
 __all__ = [
-    "abs", "ceil", "clip", "floor", "masked", "maximum", "minimum", "pow", "reciprocal", "round", "sign", "sqrt", "square",
+    "abs", "ceil", "clip", "floor", "masked", "maximum", "minimum", "reciprocal", "round", "sign", "sqrt", "square",
     "where",
 ]  # fmt: skip
 
 _BITS = {np.dtype(f"f{size}"): np.dtype(f"i{size}") for size in (2, 4, 8)}
-_MOST_FACTORS = 16  # the largest power that is multiplied out
-
-
-# ---------------------------------------------------------------------------------------------------------------- powers
-
-
-def _power(x: Any, p: Any) -> Any:
-    """x ** p for a number p. NumPy's general power takes a hundred times as long as a product."""
-    if isinstance(x, Tensor) or not is_array(x) or x.dtype.kind != "f":
-        return x**p
-    if p == -0.5:
-        return 1 / x**0.5
-    factors = math.fabs(p)
-    if not (2 < factors <= _MOST_FACTORS or p == -2) or factors != math.floor(factors):
-        return x**p  # NumPy has short cuts for -1, 0, 0.5, 1 and 2
-    product, square, count = None, x, int(factors)
-    while count:
-        if count & 1:
-            product = square if product is None else product * square
-        count >>= 1
-        if count:
-            square = square * square
-    return product if p > 0 else 1 / product
-
-
-class Pow(Function):
-    """y = x^p; ∂y/∂x = p x^(p-1), 0 where p = 0; ∂y/∂p = y log x, 0 where x = 0 ≤ p."""
-
-    broadcasts = True
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, p: Any) -> Any:
-        y = x**p if is_array(p) else _power(x, p)
-        ctx.save_for_backward(x, p, y if ctx.needs_input_grad[1] else None)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Any) -> Any:
-        x, p, y = ctx.saved_tensors
-        base, exponent = raw(x), raw(p)
-        gx = gp = None
-        if ctx.needs_input_grad[0]:
-            if is_array(exponent):
-                undefined = (base == 0) & (exponent == 0)  # 0 · 0⁻¹: any power that is not negative will do
-                gx = grad * (p * x ** (where(undefined, 1, p) - 1))
-            elif p == 2:
-                gx = grad * (2 * x)
-            else:
-                gx = grad * (p * _power(x, p - 1)) if p != 0 else _zeros_like(grad)
-        if ctx.needs_input_grad[1]:
-            if not is_array(base):
-                x = base = array_module(exponent).asarray(base, dtype=exponent.dtype)
-            gp = grad * (y * log(where((base == 0) & (exponent >= 0), 1, x)))
-        return gx, gp
 
 
 class Square(Function):
@@ -128,14 +73,7 @@ class Reciprocal(Function):
         return -grad * (y * y)
 
 
-# ------------------------------------------------------------------------------------------------------ signs and rounding
-
-
-def _zeros_like(grad: Any) -> Any:
-    """The gradient of a step function."""
-    array = raw(grad)
-    zeros = array_module(array).zeros(array.shape, array.dtype)
-    return Tensor._make(zeros, None) if isinstance(grad, Tensor) else zeros
+# --------------------------------------------------------------------------------------------------- signs and rounding
 
 
 class Abs(Function):
@@ -165,7 +103,7 @@ class Sign(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        return _zeros_like(grad)
+        return gate(grad, False)
 
 
 class Round(Function):
@@ -179,7 +117,7 @@ class Round(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        return _zeros_like(grad)
+        return gate(grad, False)
 
 
 class Floor(Function):
@@ -193,7 +131,7 @@ class Floor(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        return _zeros_like(grad)
+        return gate(grad, False)
 
 
 class Ceil(Function):
@@ -207,25 +145,31 @@ class Ceil(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        return _zeros_like(grad)
+        return gate(grad, False)
 
 
-# ------------------------------------------------------------------------------------------------ choices between operands
+# --------------------------------------------------------------------------------------------- choices between operands
 
 
 def _masked(x: Array, mask: Array) -> Array:
     """``x`` where ``mask``, else 0, by multiplying the bits of ``x`` with 0 or 1.
 
-    As fast as a product of numbers but right for infinities and NaN; np.where branches at every entry, which takes ten to
-    twenty times as long where the mask is irregular.
+    As fast as a product of numbers but right for infinities and NaN; np.where branches at every entry, which takes ten
+    to twenty times as long where the mask is irregular.
     """
     return (x.view(_BITS[x.dtype]) * mask).view(x.dtype)
+
+
+def gate(grad: Any, mask: Any) -> Any:
+    """:func:`masked` for gradients: the short way for arrays, and the mask, an array or a bool, has no gradient."""
+    return Masked.apply(grad, mask) if isinstance(grad, Tensor) else _masked(grad, mask)
 
 
 class Masked(Function):
     """y = x where the mask is True, else 0; ∂y/∂x = 1 there, else 0, whatever the incoming gradient."""
 
     broadcasts = True
+    fresh = True
 
     @staticmethod
     def forward(ctx: Any, x: Any, mask: Any) -> Any:
@@ -234,31 +178,38 @@ class Masked(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        return masked(grad, ctx.mask)
+        return gate(grad, ctx.mask)
 
 
 class Where(Function):
     """y = a where the condition holds, else b; the gradient goes to the one that was chosen."""
 
     broadcasts = True
+    fresh = True
 
     @staticmethod
     def forward(ctx: Any, condition: Any, a: Any, b: Any) -> Any:
-        xp = array_module(condition, a, b)
-        if condition.dtype.kind != "b":
-            condition = condition != 0
-        ctx.condition = condition
-        dtype = a.dtype if is_array(a) else b.dtype
-        a, b = xp.asarray(a, dtype=dtype), xp.asarray(b, dtype=dtype)
+        xp = array_module(a, b, condition)
+        ctx.condition = condition = xp.asarray(condition, dtype=bool)
+        dtype = getattr(a, "dtype", None)
+        if dtype is not getattr(b, "dtype", None):  # numbers, or booleans, which operands may keep
+            dtype = np.result_type(*(getattr(operand, "dtype", operand) for operand in (a, b)))
+            a, b = xp.asarray(a, dtype=dtype), xp.asarray(b, dtype=dtype)
         if xp is not np or dtype not in _BITS:
             return xp.where(condition, a, b)
-        bits = _BITS[dtype]  # as in _masked
-        return (a.view(bits) * condition + b.view(bits) * ~condition).view(dtype)
+        a, b = a.view(_BITS[dtype]), b.view(_BITS[dtype])  # as in _masked
+        return ((a ^ b) * condition ^ b).view(dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
         condition, (_, wants_a, wants_b) = ctx.condition, ctx.needs_input_grad
-        return None, masked(grad, condition) if wants_a else None, masked(grad, ~condition) if wants_b else None
+        return None, gate(grad, condition) if wants_a else None, gate(grad, ~condition) if wants_b else None
+
+
+def _where_chosen(grad: Any, better: Array, as_good: Array) -> Any:
+    """Half the gradient for being as good as the other operand, and half for being better."""
+    half = 0.5 * grad
+    return gate(half, better) + gate(half, as_good)
 
 
 class Maximum(Function):
@@ -274,7 +225,9 @@ class Maximum(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        return _to_the_chosen(ctx, grad, *map(raw, ctx.saved_tensors))
+        (a, b), (wants_a, wants_b) = map(raw, ctx.saved_tensors), ctx.needs_input_grad
+        ga = _where_chosen(grad, a > b, a >= b) if wants_a else None
+        return ga, _where_chosen(grad, b > a, b >= a) if wants_b else None
 
 
 class Minimum(Function):
@@ -290,28 +243,21 @@ class Minimum(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        a, b = map(raw, ctx.saved_tensors)
-        return _to_the_chosen(ctx, grad, -a, -b)
-
-
-def _to_the_chosen(ctx: Any, grad: Any, a: Any, b: Any) -> tuple[Any, Any]:
-    """The gradients of max(a, b): half for being at least as great, half for being greater."""
-    wants_a, wants_b = ctx.needs_input_grad
-    half = 0.5 * grad
-    return (
-        masked(half, a > b) + masked(half, a >= b) if wants_a else None,
-        masked(half, b > a) + masked(half, b >= a) if wants_b else None,
-    )
+        (a, b), (wants_a, wants_b) = map(raw, ctx.saved_tensors), ctx.needs_input_grad
+        ga = _where_chosen(grad, a < b, a <= b) if wants_a else None
+        return ga, _where_chosen(grad, b < a, b <= a) if wants_b else None
 
 
 class Clip(Function):
-    """y = min(max(x, low), high); ∂y/∂x = 1 inside and at the bounds; a bound takes the gradient where x lies beyond."""
+    """y = min(max(x, low), high); ∂y/∂x = 1 inside and at the bounds; beyond a bound, that takes the gradient."""
 
     broadcasts = True
+    fresh = True
 
     @staticmethod
     def forward(ctx: Any, x: Any, low: Any, high: Any) -> Any:
-        if x.dtype.kind == "f" and not (is_array(low) or is_array(high)):  # two numbers: three times as fast as one
+        if x.dtype.kind == "f" and not (hasattr(low, "dtype") or hasattr(high, "dtype")):
+            # NumPy limits on both sides three times as fast as on one
             y = x.clip(-math.inf if low is None else low, math.inf if high is None else high)
         else:
             y = x.clip(low, high)
@@ -322,10 +268,103 @@ class Clip(Function):
     def backward(ctx: Any, grad: Any) -> Any:
         x, low, high, y = map(raw, ctx.saved_tensors)
         wants_x, wants_low, wants_high = ctx.needs_input_grad
-        gx = masked(grad, y == x) if wants_x else None
+        gx = gate(grad, y == x) if wants_x else None
         g_low = g_high = None
         if wants_low:
-            g_low = masked(grad, x < low if high is None else (x < low) & (low <= high))
+            g_low = gate(grad, x < low if high is None else (x < low) & (low <= high))
         if wants_high:
-            g_high = masked(grad, x > high if low is None else (x > high) | (low > high))
+            g_high = gate(grad, x > high if low is None else (x > high) | (low > high))
         return gx, g_low, g_high
+
+
+# ----------------------------------------------------------------------------------------------------- public functions
+
+
+def square(x: Any) -> Any:
+    """x², entry by entry."""
+    return Square.apply(x)
+
+
+def sqrt(x: Any) -> Any:
+    """√x, entry by entry: NaN below 0, and an infinite gradient at 0; integers give the default floating dtype.
+
+    To have it on part of an array, see :func:`where`.
+    """
+    return Sqrt.apply(x)
+
+
+def reciprocal(x: Any) -> Any:
+    """1/x, entry by entry; integers give the default floating dtype."""
+    return Reciprocal.apply(x)
+
+
+def abs(x: Any) -> Any:
+    """|x|, entry by entry; its gradient at 0 is 0."""
+    return Abs.apply(x)
+
+
+def sign(x: Any) -> Any:
+    """-1, 0 or 1, entry by entry; its gradient is 0 everywhere (for another choice see ``ste_sign``)."""
+    return Sign.apply(x)
+
+
+def round(x: Any) -> Any:
+    """The nearest integer in the same dtype, halves to the even one; its gradient is 0 (see also ``ste_round``)."""
+    return Round.apply(x)
+
+
+def floor(x: Any) -> Any:
+    """The greatest integer ≤ x in the same dtype; its gradient is 0."""
+    return Floor.apply(x)
+
+
+def ceil(x: Any) -> Any:
+    """The least integer ≥ x in the same dtype; its gradient is 0."""
+    return Ceil.apply(x)
+
+
+def masked(x: Any, mask: Any) -> Any:
+    """A floating ``x`` where the boolean ``mask`` is True, else 0; the two broadcast (ValueError where they do not).
+
+    Unlike the product x · mask it does not let an infinity or NaN of ``x`` through where the mask is False.
+    """
+    return Masked.apply(x, mask)
+
+
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """``a`` where ``condition`` (booleans) holds, else ``b``; the three broadcast, and ``a`` and ``b`` may be numbers.
+
+    The gradient of the operand that was not chosen is 0, but it is then multiplied by that operand's own derivative:
+    ``where(x > 0, sqrt(x), 0)`` has the gradient 0 · ∞ = NaN at x = 0, in every engine. The cure is a second ``where``
+    that keeps the operand inside its domain: ``where(x > 0, sqrt(where(x > 0, x, 1)), 0)``.
+    """
+    if not (hasattr(a, "dtype") or hasattr(b, "dtype")):  # two numbers
+        a = np.asarray(a, dtype=get_default_dtype() if isinstance(a, float) or isinstance(b, float) else None)
+        a = array_module(raw(condition)).asarray(a)
+    return Where.apply(condition, a, b)
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """The greater of ``a`` and ``b``, entry by entry, NaN where one is NaN; a tie gives half the gradient to each.
+
+    Tensors, arrays or numbers that broadcast together.
+    """
+    return Maximum.apply(a, b)
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller of ``a`` and ``b``; else as :func:`maximum`."""
+    return Minimum.apply(a, b)
+
+
+def clip(x: Any, min: Any = None, max: Any = None) -> Any:
+    """x limited to [min, max], entry by entry; ``max`` wins where min > max.
+
+    A bound is a number, an array, a Tensor, or None for none. The gradient of ``x`` is 1 inside and at the bounds, 0
+    beyond; there a bound that is a Tensor takes it. Raises ValueError where both bounds are None.
+    """
+    if not hasattr(x, "dtype"):
+        raise TypeError(f"clip: expected a Tensor or an array, got {type(x).__name__}")
+    if min is None and max is None:
+        raise ValueError("clip: expected at least one of min and max, both are None")
+    return Clip.apply(x, min, max)

@@ -1,7 +1,7 @@
 """Picking entries out and adding entries in: getitem, index_select, take_along_axis, embedding, index_add.
 
 Picking and adding are each other's adjoint: the gradient of ``x[key]`` is zeros with the gradient added at ``key``
-(:func:`scatter`), and the gradient of that is ``grad[key]`` again.
+(:class:`_Scatter`), and the gradient of that is ``grad[key]`` again.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Getitem(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        return scatter(grad if grad.ndim else grad.reshape(()), ctx.shape, ctx.saved_tensors)
+        return _Scatter.apply(grad, ctx.shape, ctx.saved_tensors)
 
 
 class _Scatter(Function):
@@ -119,7 +119,7 @@ class Embedding(Function):
         if ctx.padding_idx is not None:
             kept = key[0] % ctx.shape[0] != ctx.padding_idx
             grad = grad * kept[..., None].astype(grad.dtype)
-        return scatter(grad, ctx.shape, key)
+        return _Scatter.apply(grad, ctx.shape, key)
 
 
 class IndexAdd(Function):
@@ -141,11 +141,11 @@ class IndexAdd(Function):
 
 def scatter(source: Any, shape: tuple[int, ...], key: Key) -> Any:
     """Zeros of ``shape`` with ``source`` added at ``key``, entries named several times receiving every summand."""
-    return _Scatter.apply(source, shape, key)
+    return _Scatter.apply(source, shape, _normalised(key, device_of(_raw(source))))
 
 
 def getitem(x: Any, key: Any) -> Any:
-    """``x[key]`` as in NumPy: numbers, slices (also with negative steps), None, Ellipsis, boolean masks, arrays of integers.
+    """``x[key]`` as in NumPy: numbers, slices (negative steps too), None, Ellipsis, boolean masks, arrays of integers.
 
     Arrays may be NumPy arrays, lists or Tensors; they are moved to x's device. The gradient adds up where an array
     names an entry several times. Slices give views. Raises IndexError where an index is out of range (on a GPU CuPy
@@ -182,7 +182,7 @@ def index_select(x: Any, axis: int, index: Any) -> Any:
 
 
 def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
-    """y[i, j, k] = x[i, indices[i, j, k], k] for axis 1 of three, as in NumPy (PyTorch's ``take_along_dim``, ``gather``).
+    """y[i, j, k] = x[i, indices[i, j, k], k] for axis 1 of three, as in NumPy (PyTorch's ``take_along_dim``).
 
     ``indices`` has as many axes as ``x``; axes other than ``axis`` broadcast. The gradient adds up where an entry is
     taken repeatedly. Raises TypeError, ValueError or IndexError for indices that are no integers, have other axes, or
@@ -193,9 +193,7 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
     if array.ndim != x.ndim:
         raise ValueError(f"take_along_axis: expected indices with {x.ndim} axes, got shape {tuple(array.shape)}")
     position = len(_along("take_along_axis", x, axis, None)) - 1
-    key: list[Any] = [
-        np.arange(size).reshape([size if i == other else 1 for i in range(x.ndim)]) for other, size in enumerate(x.shape)
-    ]
+    key: list[Any] = list(np.ix_(*map(np.arange, x.shape)))  # each axis's numbers, along that axis
     key[position] = array
     return getitem(x, tuple(key))
 
@@ -203,8 +201,8 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
 def embedding(weight: Any, index: Any, padding_idx: int | None = None) -> Any:
     """The rows ``weight[index]``: (rows, features), an array of integers of any shape (...) → (..., features).
 
-    Row ``padding_idx`` receives no gradient. Raises ValueError unless ``weight`` is a matrix, TypeError for indices that
-    are no integers, IndexError for those out of range (on a GPU CuPy wraps them around instead).
+    Row ``padding_idx`` receives no gradient. Raises ValueError unless ``weight`` is a matrix, TypeError for indices
+    that are no integers, IndexError for those out of range (on a GPU CuPy wraps them around instead).
     """
     if weight.ndim != 2:
         raise ValueError(f"embedding: expected weight (rows, features), got shape {tuple(weight.shape)}")

@@ -1,19 +1,17 @@
 """Linear equations and determinants: trace, inv, solve, det, slogdet, logdet, cholesky. Matrices are the last two axes.
 
-Derivatives after Giles 2008, "An extended collection of matrix derivative results for forward and reverse mode algorithmic
-differentiation" (Oxford NA-08/01), unless another source is named.
+Derivatives after Giles 2008, "An extended collection of matrix derivative results for forward and reverse mode
+algorithmic differentiation" (Oxford University, report NA-08/01), unless another source is named.
 """
 
 from __future__ import annotations
 
-import importlib
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from tinygrad_hw.autograd import Function
-from tinygrad_hw.backend import array_module
+from tinygrad_hw.backend import array_module, linalg_errors
 from tinygrad_hw.functional.arithmetic import add
 from tinygrad_hw.functional.shape import diagonal, squeeze, transpose, tril, unsqueeze
 
@@ -30,11 +28,6 @@ def spread(x: Any, axes: int = 2) -> Any:
     return x.reshape((*x.shape, *(1,) * axes))
 
 
-def raising(xp: Any) -> AbstractContextManager[Any]:
-    """Make the array module's linear algebra raise LinAlgError: CuPy returns unspecified values unless told so."""
-    return importlib.import_module("cupyx").errstate(linalg="raise") if xp.__name__ == "cupy" else nullcontext()
-
-
 def check_square(a: Any) -> None:
     """Raise LinAlgError unless the last two axes are of one size."""
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
@@ -42,7 +35,7 @@ def check_square(a: Any) -> None:
 
 
 class Inv(Function):
-    """B = A⁻¹; Ā = -Bᵀ B̄ Bᵀ (section 2.2.3)."""
+    """B = A⁻¹; Ā = -Bᵀ B̄ Bᵀ."""
 
     floating = True
     fresh = True
@@ -51,7 +44,7 @@ class Inv(Function):
     def forward(ctx: Any, a: Any) -> Any:
         check_square(a)
         xp = array_module(a)
-        with raising(xp):
+        with linalg_errors(a):
             out = xp.linalg.inv(a)
         ctx.save_for_backward(out)
         return out
@@ -64,7 +57,7 @@ class Inv(Function):
 
 
 class Solve(Function):
-    """X = A⁻¹ B; B̄ = A⁻ᵀ X̄, Ā = -B̄ Xᵀ (section 2.3.1)."""
+    """X = A⁻¹ B; B̄ = A⁻ᵀ X̄, Ā = -B̄ Xᵀ."""
 
     broadcasts = True
     floating = True
@@ -77,7 +70,7 @@ class Solve(Function):
             raise ValueError("expected a (..., n, n) and b (n,) or (..., n, k)")
         xp = array_module(a)
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # CuPy does not broadcast here
-        with raising(xp):
+        with linalg_errors(a):
             x = xp.linalg.solve(xp.broadcast_to(a, batch + a.shape[-2:]), xp.broadcast_to(b, batch + b.shape[-2:]))
         ctx.save_for_backward(a, x if ctx.needs_input_grad[0] else None)
         return x
@@ -90,7 +83,7 @@ class Solve(Function):
 
 
 class Det(Function):
-    """d = det A; Ā = d̄ C with C the cofactors of A, which is det(A) A⁻ᵀ where A is invertible (section 2.2.4)."""
+    """d = det A; Ā = d̄ C with C the cofactors of A, which is det(A) A⁻ᵀ where A is invertible."""
 
     floating = True
 
@@ -170,7 +163,7 @@ class Slogdet(Function):
         check_square(a)
         ctx.save_for_backward(a)
         xp = array_module(a)
-        with raising(xp):
+        with linalg_errors(a):
             sign, logarithm = xp.linalg.slogdet(a)
         return sign, logarithm
 
@@ -190,8 +183,8 @@ def _inverse(purpose: str, a: Any) -> Any:
 class Cholesky(Function):
     """L with L Lᵀ = (A + Aᵀ)/2.
 
-    Ā = ½ L⁻ᵀ (P + Pᵀ) L⁻¹, P = the lower triangle of Lᵀ L̄ with its diagonal halved (Murray 2016, "Differentiation of the
-    Cholesky decomposition", arXiv:1602.07527, eq. 10).
+    Ā = ½ L⁻ᵀ (P + Pᵀ) L⁻¹, P = the lower triangle of Lᵀ L̄ with its diagonal halved (Murray 2016, "Differentiation of
+    the Cholesky decomposition", arXiv:1602.07527).
     """
 
     floating = True
@@ -200,7 +193,7 @@ class Cholesky(Function):
     def forward(ctx: Any, a: Any) -> Any:
         check_square(a)
         xp = array_module(a)
-        with raising(xp):
+        with linalg_errors(a):
             out = xp.linalg.cholesky((a + a.swapaxes(-1, -2)) / 2)
         ctx.save_for_backward(out)
         return out
@@ -252,8 +245,8 @@ def det(a: Any) -> Any:
 def cofactors(a: Any) -> Any:
     """The matrix of cofactors of square matrices, (-1)^(i+j) times the minor without row i and column j: (..., n, n).
 
-    It is the gradient of the determinant, the transpose of the adjugate, and det(A) A⁻ᵀ where A is invertible; here it is
-    computed by the singular value decomposition and holds, with its first derivative, for singular matrices too. Its
+    It is the gradient of the determinant, the transpose of the adjugate, and det(A) A⁻ᵀ where A is invertible; here it
+    is computed by the singular value decomposition and holds, with its first derivative, for singular matrices too. Its
     second derivative raises LinAlgError for those, as do matrices that are not square.
     """
     return Cofactors.apply(a)
@@ -269,7 +262,7 @@ def slogdet(a: Any) -> tuple[Any, Any]:
 
 
 def logdet(a: Any) -> Any:
-    """log det A: (..., n, n) → (...). NaN where the determinant is negative, -inf where it is zero (see :func:`slogdet`)."""
+    """log det A: (..., n, n) → (...). NaN where det A is negative, -inf where it is zero. See :func:`slogdet`."""
     sign, logarithm = slogdet(a)
     raw = getattr(sign, "_data", sign)
     return add(logarithm, array_module(raw).where(raw < 0, np.nan, 0.0).astype(raw.dtype))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from tinygrad_hw.backend import Array
+from tinygrad_hw.functional.checks import check_floating
 
 
 def reduced(ctx: Any, losses: Array, reduction: str) -> Array:
@@ -27,20 +30,15 @@ def check_reduction(name: str, reduction: str) -> None:
         raise ValueError(f"{name}: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
 
 
-def check_floating(name: str, input: Any) -> None:
-    """Raise TypeError unless ``input`` is an array or Tensor of floating-point numbers."""
-    dtype = getattr(input, "dtype", None)
-    if dtype is None or dtype.kind != "f":
-        raise TypeError(f"{name}: expected a floating input, got {dtype or type(input).__name__}")
-
-
 def check_pair(name: str, input: Any, target: Any, reduction: str) -> None:
     """Raise ValueError or TypeError unless ``target`` is a number or has the shape of the floating ``input``."""
     check_reduction(name, reduction)
     check_floating(name, input)
-    if isinstance(target, (list, tuple)):
+    if isinstance(target, (int, float, np.generic)):
+        return
+    if not hasattr(target, "shape"):
         raise TypeError(f"{name}: expected a Tensor, an array or a number as target, got a {type(target).__name__}")
-    if hasattr(target, "shape") and target.shape != input.shape:
+    if target.shape != input.shape:
         raise ValueError(
             f"{name}: expected a target of the input's shape {tuple(input.shape)}, got {tuple(target.shape)}; reshape "
             "or expand it if broadcasting is meant"

@@ -22,7 +22,7 @@ def _flipped(x: Any) -> Any:
 
 
 class Matmul(Function):
-    """C = A B over the last two axes; Ā = C̄ Bᵀ, B̄ = Aᵀ C̄ (Giles 2008, section 2.2.2), batch axes broadcast."""
+    """C = A B over the last two axes; Ā = C̄ Bᵀ, B̄ = Aᵀ C̄ (Giles 2008), batch axes broadcast."""
 
     broadcasts = True
     fresh = True
@@ -104,9 +104,9 @@ class Linear(Function):
             rows = math.prod(shape[:-1])
             grad = grad.reshape(rows, grad.shape[-1])
             x = x.reshape(rows, shape[-1]) if wants_weight else None
-        grad_x = grad @ weight if wants_x else None
-        if wants_x and len(shape) != 2:
-            grad_x = grad_x.reshape(shape)
+        grad_x = None
+        if wants_x:
+            grad_x = grad @ weight if len(shape) == 2 else (grad @ weight).reshape(shape)
         return grad_x, grad.T @ x if wants_weight else None, grad.sum(axis=0) if wants_bias else None
 
 
@@ -146,7 +146,6 @@ def _operand_gradient(ctx: Any, grad: Any, operands: tuple[Any, ...], position: 
     full = _sizes(terms, ctx.shapes)
     kept = [label for label in sizes if label in outside and sizes[label] == full[label]]
     equation = ",".join([output, *(terms[i] for i in others)]) + "->" + "".join(kept)
-    grad = grad.reshape([full[label] for label in output])  # an array even where NumPy made it a scalar
     grad = einsum(equation, grad, *(operands[i] for i in others))
     found = dict(zip(kept, grad.shape, strict=True))
     first = {label: term.index(label) for label in sizes}
@@ -174,7 +173,7 @@ def _sizes(terms: tuple[str, ...], shapes: Any) -> dict[str, int]:
 
 @lru_cache(maxsize=1024)
 def _plan(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[tuple[str, ...], str]:
-    """One term for each operand and the output's term, with the ellipsis written out; raises ValueError if malformed."""
+    """A term for each operand and the output's term, the ellipsis written out; raises ValueError if malformed."""
     text = subscripts.replace(" ", "")
     left, arrow, output = text.partition("->")
     terms = left.split(",")
@@ -182,7 +181,7 @@ def _plan(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[tuple[s
         raise ValueError(f"einsum: {subscripts!r} describes {len(terms)} operands, got {len(shapes)}")
     strange = set(text.replace("->", "", 1).replace("...", "")) - set(_LETTERS + ",")
     if strange or any(term.count("...") > 1 for term in (*terms, output)):
-        raise ValueError(f"einsum: {subscripts!r} is malformed: expected letters, commas, one '->', one '...' each term")
+        raise ValueError(f"einsum: {subscripts!r} is malformed: expected letters, commas, one '->', one '...' a term")
     hidden = [len(shape) - len(term) + 3 if "..." in term else 0 for term, shape in zip(terms, shapes, strict=True)]
     fill = "".join([letter for letter in _LETTERS if letter not in text][: max(0, *hidden)])
     terms = [term.replace("...", fill[len(fill) - count :]) for term, count in zip(terms, hidden, strict=True)]
@@ -191,7 +190,7 @@ def _plan(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[tuple[s
             raise ValueError(f"einsum: {subscripts!r} gives {len(term)} indices to an operand of shape {shape}")
         for label, size in zip(term, shape, strict=True):
             if shape[term.index(label)] != size:
-                raise ValueError(f"einsum: index {label!r} stands for axes of different size in an operand of shape {shape}")
+                raise ValueError(f"einsum: index {label!r} stands for axes of different size in shape {shape}")
     _sizes(tuple(terms), shapes)
     joined = "".join(terms)
     if arrow:

@@ -10,13 +10,13 @@ import numpy as np
 
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import array_module, to_numpy
-from tinygrad_hw.functional.arithmetic import expand
+from tinygrad_hw.functional.arithmetic import expand, sum_to
 from tinygrad_hw.functional.indexing import getitem, index_select, scatter
 from tinygrad_hw.tensor import Tensor
 
 __all__ = [
-    "concatenate", "diag", "diagonal", "flatten", "flip", "pad", "permute", "repeat", "repeat_interleave", "reshape", "roll",
-    "split", "squeeze", "stack", "tile", "transpose", "tril", "triu", "unbind", "unsqueeze",
+    "concatenate", "diag", "diagonal", "flatten", "flip", "pad", "permute", "repeat", "repeat_interleave", "reshape",
+    "roll", "split", "squeeze", "stack", "tile", "transpose", "tril", "triu", "unbind", "unsqueeze",
 ]  # fmt: skip
 
 
@@ -55,6 +55,8 @@ class Permute(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
+        if grad.ndim < 2:
+            return grad
         axes = [axis % grad.ndim for axis in ctx.axes]
         return permute(grad, sorted(range(grad.ndim), key=axes.__getitem__))
 
@@ -159,6 +161,22 @@ class Roll(Function):
     def backward(ctx: Any, grad: Any) -> Any:
         back = tuple(-s for s in ctx.shifts) if isinstance(ctx.shifts, (tuple, list)) else -ctx.shifts
         return roll(grad, back, ctx.axis)
+
+
+class Tile(Function):
+    """Copies side by side along each axis; their gradients are added up."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, counts: tuple[int, ...]) -> Any:
+        ctx.counts, ctx.shape = counts, x.shape
+        return array_module(x).tile(x, counts)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        sizes = (1,) * (len(ctx.counts) - len(ctx.shape)) + ctx.shape
+        copies = [n for pair in zip(ctx.counts, sizes, strict=True) for n in pair]
+        one = tuple(n for size in sizes for n in (1, size))
+        return sum_to(grad.reshape(copies), one).reshape(ctx.shape)
 
 
 class Tril(Function):
@@ -277,7 +295,7 @@ def split(x: Any, split_size_or_sections: int | Sequence[int], axis: int = 0) ->
     """
     axis = _axis("split", axis, x.ndim)
     length = x.shape[axis]
-    if isinstance(split_size_or_sections, (list, tuple)):
+    if isinstance(split_size_or_sections, Sequence):
         sizes = tuple(split_size_or_sections)
         if sum(sizes) != length or any(size < 0 for size in sizes):
             raise ValueError(f"split: sizes {list(sizes)} do not add up to the {length} entries of axis {axis}")
@@ -295,7 +313,7 @@ _INDEX_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  
 def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Any:
     """A frame around ``x``, in PyTorch's order: (before, after) of the LAST axis first, then of the one before it, ...
 
-    ``pad(x, (1, 2))`` of shape (3, 4) gives (3, 7): one column before, two after. ``pad(x, (1, 2, 0, 5))`` gives (8, 7).
+    ``pad(x, (1, 2))`` of shape (3, 4) gives (3, 7): a column before, two after; ``pad(x, (1, 2, 0, 5))`` gives (8, 7).
 
     Args:
         pad: twice as many widths, none negative, as axes to pad (the last ones).
@@ -320,7 +338,9 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) 
         length = x.shape[axis]
         allowed = {"reflect": length - 1, "circular": length, "replicate": max(pair) if length else 0}[mode]
         if max(pair) > allowed:
-            raise ValueError(f"pad: mode {mode!r} allows widths up to {allowed} on axis {axis} of size {length}, got {pair}")
+            raise ValueError(
+                f"pad: mode {mode!r} allows widths up to {allowed} on axis {axis} of size {length}, got {pair}"
+            )
         if any(pair):
             x = index_select(x, axis, np.pad(np.arange(length), pair, mode=_INDEX_MODES[mode]))  # type: ignore[call-overload]
     return x
@@ -348,10 +368,7 @@ def tile(x: Any, *reps: Any) -> Any:
     counts = (1,) * (x.ndim - len(counts)) + tuple(counts)
     if any(count < 0 for count in counts):
         raise ValueError(f"tile: expected repetitions of at least 0, got {counts}")
-    sizes = (1,) * (len(counts) - x.ndim) + tuple(x.shape)
-    spaced = reshape(x, [n for size in sizes for n in (1, size)])
-    repeated = expand(spaced, [n for pair in zip(counts, sizes, strict=True) for n in pair])
-    return reshape(repeated, [count * size for count, size in zip(counts, sizes, strict=True)])
+    return Tile.apply(x, counts)
 
 
 def repeat(x: Any, *sizes: Any) -> Any:
@@ -383,7 +400,9 @@ def repeat_interleave(x: Any, repeats: Any, axis: int | None = None) -> Any:
         spread = expand(reshape(x, (*before, 1, *after)), (*before, repeats, *after))
         return reshape(spread, (*before[:-1], before[-1] * repeats, *after))
     if counts.shape != x.shape[axis : axis + 1]:
-        raise ValueError(f"repeat_interleave: expected {x.shape[axis]} repetitions for axis {axis}, got shape {counts.shape}")
+        raise ValueError(
+            f"repeat_interleave: expected {x.shape[axis]} repetitions for axis {axis}, got shape {counts.shape}"
+        )
     return index_select(x, axis, np.repeat(np.arange(x.shape[axis]), counts))
 
 
@@ -406,7 +425,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 
 def diag(x: Any, offset: int = 0) -> Any:
-    """A matrix with the vector ``x`` on its diagonal ``offset`` and zeros elsewhere, or that diagonal of a matrix ``x``.
+    """A matrix with the vector ``x`` on diagonal ``offset`` and zeros elsewhere, or that diagonal of a matrix ``x``.
 
     Raises ValueError when ``x`` has neither one nor two axes.
     """
@@ -418,11 +437,24 @@ def diag(x: Any, offset: int = 0) -> Any:
     return scatter(x, (side, side), _diagonal_key(side, side, offset))
 
 
+def _check_matrix(name: str, x: Any) -> None:
+    if x.ndim < 2:  # NumPy would repeat a vector
+        raise ValueError(f"{name}: expected matrices (..., n, m), got shape {tuple(x.shape)}")
+
+
 def tril(x: Any, diagonal: int = 0) -> Any:
-    """Zeros above diagonal number ``diagonal`` (0 the main one, 1 the one above it) of the last two axes."""
+    """Zeros above diagonal number ``diagonal`` (0 the main one, 1 the one above it) of the last two axes.
+
+    Raises ValueError for fewer than two axes.
+    """
+    _check_matrix("tril", x)
     return Tril.apply(x, diagonal)
 
 
 def triu(x: Any, diagonal: int = 0) -> Any:
-    """Zeros below diagonal number ``diagonal`` (0 the main one, 1 the one above it) of the last two axes."""
+    """Zeros below diagonal number ``diagonal`` (0 the main one, 1 the one above it) of the last two axes.
+
+    Raises ValueError for fewer than two axes.
+    """
+    _check_matrix("triu", x)
     return Triu.apply(x, diagonal)

@@ -15,16 +15,19 @@ __all__ = ["svd_project"]
 class SvdProject(Function):
     """P_k(W) = U₁ S₁ V₁ᵀ, the leading k triples of W = U S Vᵀ; the gradient as ``derivative`` says.
 
-    The exact one. In the bases U and V, with F = Uᵀ dW V, first-order perturbation of the singular vectors gives dP_k = U
-    M Vᵀ, where M_ij = F_ij for i, j <= k, 0 for i, j > k, and for i <= k < j
+    The exact one. In the bases U and V, with F = Uᵀ dW V, first-order perturbation of the singular vectors gives
+    dP_k = U M Vᵀ, where M_ij = F_ij for i, j <= k, 0 for i, j > k, and for i <= k < j
 
-        M_ij = F_ij + (s_j² F_ij + s_i s_j F_ji) / (s_i² - s_j²),  M_ji = F_ji + (s_j² F_ji + s_i s_j F_ij) / (s_i² - s_j²)
+        M_ij = F_ij + (s_j² F_ij + s_i s_j F_ji) / (s_i² - s_j²)
+        M_ji = F_ji + (s_j² F_ji + s_i s_j F_ij) / (s_i² - s_j²)
 
-    (s_j = 0 outside the reduced U and V, where M = F). The map dW -> dP_k is its own adjoint, so the gradient is the same
-    expression with the incoming gradient G for dW: what the tangent space of the matrices of rank k contains of G, plus
-    the terms with s_j. With A = U₁ᵀ G and B = G V₁ it costs O(m n k) and no more memory than the factors::
+    (s_j = 0 outside the reduced U and V, where M = F). The map dW -> dP_k is its own adjoint, so the gradient is the
+    same expression with the incoming gradient G for dW: the part of G in the tangent space of the matrices of rank k,
+    plus the fractions. With A = U₁ᵀ G and B = G V₁ that is, in O(m n k) operations,
 
-        U₁ (A + C V₂ᵀ) + (B - U₁ A V₁ + U₂ Dᵀ) V₁ᵀ,  C_ij and D_ij the fractions for F = U₁ᵀ G V₂ and Fᵀ = U₂ᵀ G V₁
+        U₁ (A + C V₂ᵀ) + (B - U₁ A V₁ + U₂ Dᵀ) V₁ᵀ
+
+    C the first fraction above for i <= k < j, D the second.
     """
 
     @staticmethod
@@ -64,21 +67,22 @@ class SvdProject(Function):
 
 
 def svd_project(w: Any, rank: int, derivative: str = "identity") -> Any:
-    """The nearest matrix of rank ``rank`` to ``w`` (m, n): its singular value decomposition, cut off (Eckart & Young 1936).
+    """The matrix of rank ``rank`` nearest to ``w`` (m, n): its singular value decomposition, cut off.
 
     Args:
-        rank: from 1 to min(m, n), where the result is ``w``.
-        derivative: ``"identity"`` passes the gradient back unchanged (straight-through: the weight that is projected keeps
-            learning in every direction); ``"exact"`` is the derivative of the projection, as in Feppon & Lermusiaux 2018,
-            "A geometric approach to dynamical model order reduction", SIAM J. Matrix Anal. Appl. 39; ``"none"`` passes
-            nothing: the result is a constant.
+        rank: from 1 to min(m, n), where the result is a copy of ``w``.
+        derivative: ``"identity"`` passes the gradient back unchanged (straight-through: the weight that is projected
+            keeps learning in every direction); ``"exact"`` is the derivative of the projection, as in Feppon &
+            Lermusiaux 2018, "A geometric approach to dynamical model order reduction", SIAM J. Matrix Anal. Appl. 39;
+            ``"none"`` passes nothing: the result is a constant.
 
-    The exact derivative exists where singular values ``rank`` and ``rank + 1`` differ; it grows as one over their
-    difference. Differentiated twice it needs all singular values distinct and positive, as :func:`svd` does.
+    Source: Eckart & Young 1936, "The approximation of one matrix by another of lower rank". The exact derivative exists
+    where singular values ``rank`` and ``rank + 1`` differ; it grows as one over their difference. Differentiated twice
+    it needs all singular values distinct and positive, as :func:`svd` does.
 
     Raises:
-        ValueError: ``w`` is no matrix; the rank is out of range; another derivative; with ``"exact"`` where a gradient is
-            wanted, those two singular values coincide.
+        ValueError: ``w`` is no matrix; the rank is out of range; another derivative; with ``"exact"``, where a gradient
+            is wanted, those two singular values coincide.
         LinAlgError: an entry of ``w`` is not finite.
     """
     if derivative not in ("identity", "exact", "none"):

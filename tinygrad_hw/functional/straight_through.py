@@ -11,6 +11,7 @@ from typing import Any
 
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import Array, array_module
+from tinygrad_hw.functional.checks import check_floating
 
 __all__ = ["binarize", "quantize", "ste_clip", "ste_round", "ste_sign", "ternarize"]
 
@@ -119,19 +120,13 @@ def _mean(values: Array, axis: Axis) -> Array:
     return total / max(values.size // max(total.size, 1), 1)
 
 
-def _check_floating(name: str, x: Any) -> None:
-    dtype = getattr(x, "dtype", None)
-    if dtype is None or dtype.kind != "f":
-        raise TypeError(f"{name}: expected a floating input, got {dtype or type(x).__name__}")
-
-
 def ste_sign(x: Any) -> Any:
     """1 where x >= 0, else -1 (two values, none of them 0); the gradient is passed where |x| <= 1 and 0 elsewhere.
 
     Source: Hubara et al. 2016, "Binarized neural networks", eqs. 1 and 4: the derivative of the hard tanh stands in for
     that of the sign. Raises TypeError unless ``x`` is floating.
     """
-    _check_floating("ste_sign", x)
+    check_floating("ste_sign", x)
     return SteSign.apply(x)
 
 
@@ -140,7 +135,7 @@ def ste_round(x: Any) -> Any:
 
     Raises TypeError unless ``x`` is floating.
     """
-    _check_floating("ste_round", x)
+    check_floating("ste_round", x)
     return SteRound.apply(x)
 
 
@@ -150,7 +145,7 @@ def ste_clip(x: Any, low: float = -1.0, high: float = 1.0) -> Any:
     ``clip`` has the same value, and passes the gradient inside the range only (the hard tanh). Raises ValueError unless
     low <= high, TypeError unless ``x`` is floating.
     """
-    _check_floating("ste_clip", x)
+    check_floating("ste_clip", x)
     if not low <= high:
         raise ValueError(f"ste_clip: expected low <= high, got low={low}, high={high}")
     return SteClip.apply(x, low, high)
@@ -167,7 +162,7 @@ def quantize(x: Any, bits: int, limits: tuple[float, float] | None = (0.0, 1.0))
 
     Raises ValueError for other bits or limits that are not finite and increasing, TypeError unless ``x`` is floating.
     """
-    _check_floating("quantize", x)
+    check_floating("quantize", x)
     if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 16:
         raise ValueError(f"quantize: expected 1 to 16 bits, got {bits!r}")
     if limits is not None and not (len(limits) == 2 and -math.inf < limits[0] < limits[1] < math.inf):
@@ -181,7 +176,7 @@ def binarize(w: Any, axis: Axis = None) -> Any:
     The mean is over ``axis`` (None: over all): ``axis=1`` gives each output of a Linear layer a scale of its own.
     Source: Rastegari et al. 2016, "XNOR-Net", eq. 6; sign(0) = 1. Raises TypeError unless ``w`` is floating.
     """
-    _check_floating("binarize", w)
+    check_floating("binarize", w)
     return Binarize.apply(w, axis)
 
 
@@ -191,5 +186,5 @@ def ternarize(w: Any, axis: Axis = None) -> Any:
     The means are over ``axis`` (None: over all). Approximately the nearest array of the values -α, 0, α.
     Source: Li, Zhang & Liu 2016, "Ternary weight networks", eqs. 3 to 6. Raises TypeError unless ``w`` is floating.
     """
-    _check_floating("ternarize", w)
+    check_floating("ternarize", w)
     return Ternarize.apply(w, axis)

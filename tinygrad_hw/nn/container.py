@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from tinygrad_hw.nn.module import Module
-
-Chain = TypeVar("Chain", bound="_Chain")
 
 
 def _checked(owner: str, module: Any) -> Module:
@@ -39,12 +37,12 @@ class _Chain(Module):
     def __setitem__(self, index: int, module: Module) -> None:
         setattr(self, self._name_at(index), _checked(type(self).__name__, module))
 
-    def append(self: Chain, module: Module) -> Chain:
+    def append(self, module: Module) -> Self:
         """Add a module at the end; returns the container."""
         setattr(self, str(len(self)), _checked(type(self).__name__, module))
         return self
 
-    def extend(self: Chain, modules: Iterable[Module]) -> Chain:
+    def extend(self, modules: Iterable[Module]) -> Self:
         """Add modules at the end; returns the container."""
         for module in modules:
             self.append(module)

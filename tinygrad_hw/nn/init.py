@@ -144,11 +144,12 @@ def kaiming_normal_(
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1.0, *, stream: Stream | None = None) -> Tensor:
-    """Fill with ``gain`` times a random matrix whose rows or columns (the fewer) are orthonormal; axes 1 ... count as one.
+    """Fill with ``gain`` times a random matrix whose rows or columns (the fewer) are orthonormal.
 
     Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
     ICLR 2014; uniformly distributed by Mezzadri's choice of signs ("How to generate random matrices from the classical
-    compact groups", Notices of the AMS 54, 2007). Raises ValueError without two axes.
+    compact groups", Notices of the AMS 54, 2007). Axes after the first count as one. Raises ValueError without two
+    axes.
     """
     _fans("orthogonal_", tensor)
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from tinygrad_hw import versions
 from tinygrad_hw.backend import Array, is_array, parse_device, to_device, to_numpy
 from tinygrad_hw.tensor import Tensor, tensor
 
-Self = TypeVar("Self", bound="Module")
 ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
 
 
@@ -66,7 +65,7 @@ class Module:
     _buffers: dict[str, bool]  # names of attributes that are buffers, and whether the state dict holds them
     _forward_hooks: list[ForwardHook]
 
-    def __new__(cls: type[Self], *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         vars(self).update(training=True, _buffers={}, _forward_hooks=[])
         return self
@@ -189,24 +188,24 @@ class Module:
 
     # ------------------------------------------------------------------------------------------------- the whole tree
 
-    def apply(self: Self, function: Callable[[Module], None]) -> Self:
+    def apply(self, function: Callable[[Module], None]) -> Self:
         """Call ``function`` with every module, children first; returns the module itself."""
         for child in self.children():
             child.apply(function)
         function(self)
         return self
 
-    def train(self: Self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> Self:
         """Say that this is training (or not); returns the module itself."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self: Self) -> Self:
+    def eval(self) -> Self:
         """Say that this is not training; returns the module itself."""
         return self.train(False)
 
-    def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Want gradients of all parameters, or of none; returns the module itself."""
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
@@ -220,7 +219,7 @@ class Module:
             else:
                 parameter.grad = parameter.grad.detach().zero_()
 
-    def to(self: Self, *args: Any, dtype: Any = None, device: str | None = None) -> Self:
+    def to(self, *args: Any, dtype: Any = None, device: str | None = None) -> Self:
         """Move parameters, gradients and buffers in place: ``net.to("cuda")``, ``net.to(np.float64)``; returns itself.
 
         Only floating arrays change dtype. To be done before an optimiser is made.

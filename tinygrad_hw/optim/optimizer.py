@@ -114,6 +114,8 @@ class Optimizer:
                 f"{self._name}: unknown setting {unknown[0]!r} in group {number}; it has {', '.join(self.defaults)}"
             )
         params = group["params"]
+        if isinstance(params, (set, frozenset)):
+            raise TypeError(f"{self._name}: the parameters of group {number} are a set, which has no fixed order")
         group["params"] = [params] if isinstance(params, Tensor) else list(params)
         self._check(group)
         return group
