@@ -8,10 +8,16 @@ from pathlib import Path
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {value}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive whole number, got {text!r}")
+    return int(text)
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    return path
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     overhead.add_argument("--rounds", type=_positive, default=25, help="interleaved rounds (default %(default)s)")
     overhead.add_argument("--repeats", type=_positive, default=40, help="chains a round (default %(default)s)")
     overhead.add_argument("--check", action="store_true", help="exit with 1 when the budget is exceeded")
-    overhead.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    overhead.add_argument("--json", type=_file, metavar="FILE", help="write the figures to FILE")
     options = parser.parse_args(argv)
 
     from benchmarks import overhead as module

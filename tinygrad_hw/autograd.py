@@ -314,7 +314,7 @@ def _wrap_outputs(node: Node, arrays: list[Any], outputs: tuple[Any, ...], wante
 
 
 def _replaced(saved: Any, given: tuple[Any, ...], made: tuple[Any, ...]) -> tuple[Any, ...]:
-    """``saved`` with each output that was ``given`` as a scalar replaced by the array ``made`` of it, which is known."""
+    """``saved``, each output that was ``given`` as a scalar replaced by the array ``made`` of it."""
     return tuple(next((new for old, new in zip(given, made, strict=True) if old is kept), kept) for kept in saved)
 
 

@@ -52,7 +52,7 @@ def execute(experiment: Experiment, order: Order, config: Settings, folder: RunF
         UserError: a value became NaN or infinite, a checkpoint is damaged or cannot be written, data changed, ...
         OSError: something could not be written; what was written before is whole.
     """
-    # Overflow needs no warning: what is recorded or checkpointed is checked, and the origin of what is not finite found.
+    # Overflow needs no warning: what is recorded or checkpointed must be finite, and the origin is found if it is not.
     with folder.locked(), StopRequest(progress.note) as stop, np.errstate(over="ignore", invalid="ignore"):
         run = Run(experiment, order, config, folder, progress, stop)
         try:

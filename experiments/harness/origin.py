@@ -2,7 +2,11 @@
 
 import contextlib
 import math
+import traceback
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 import tinygrad_hw as tg
 
@@ -15,6 +19,8 @@ from .run import Run
 from .signals import StopRequest
 from .state import first_non_finite
 
+Watch = Callable[[], contextlib.AbstractContextManager[Any]]
+
 
 class _FoundError(Exception):
     """What the replay was looking for."""
@@ -23,20 +29,26 @@ class _FoundError(Exception):
 class Replay(Run[Any]):
     """A run that writes nothing and watches the failing step and the one before it.
 
-    Recorded operations are watched by the engine's anomaly mode; what a loop tracks is searched after the first of the
-    two steps, which finds what was computed outside the tape.
+    Between the two, what the loop tracks is searched: it may have been spoilt by the first and noticed in the second.
     """
 
     def __init__(
-        self, experiment: Experiment, order: Order, config: Any, folder: RunFolder, failure: NonFiniteError
+        self,
+        experiment: Experiment,
+        order: Order,
+        config: Any,
+        folder: RunFolder,
+        failure: NonFiniteError,
+        watch: Watch,
     ) -> None:
         super().__init__(experiment, order, config, folder, Silent(), StopRequest(lambda text: None), write=False)
-        self._failure = failure
-        self._watch = contextlib.ExitStack()
+        self._failure, self._watch = failure, watch
+        self.watched = contextlib.ExitStack()
 
     def before_step(self, loop: Loop, step: Step) -> None:
-        if loop.name == self._failure.loop and step.index == max(0, self._failure.step - 1):
-            self._watch.enter_context(tg.detect_anomaly(nan=True, inf=math.isinf(self._failure.value)))
+        self.watched.close()
+        if loop.name == self._failure.loop and step.index >= self._failure.step - 1:
+            self.watched.enter_context(self._watch())
 
     def after_step(self, loop: Loop, step: Step) -> None:
         if loop.name != self._failure.loop:
@@ -48,23 +60,35 @@ class Replay(Run[Any]):
             if found is not None:
                 raise _FoundError(f"after step {step.index + 1}, {found[0]}")
 
-    def stop_watching(self) -> None:
-        """Leaves anomaly mode."""
-        self._watch.close()
-
 
 def find_origin(experiment: Experiment, order: Order, config: Any, folder: RunFolder, failure: NonFiniteError) -> str:
-    """One line about the first operation or tracked array that was not finite."""
-    replay = Replay(experiment, order, config, folder, failure)
-    try:
-        experiment.run(replay)
-    except _FoundError as found:
-        return f"it began {found}"
-    except tg.AnomalyError as anomaly:
-        return f"it began in a recorded operation: {' '.join(str(anomaly).split())}"
-    except NonFiniteError:
-        return "every recorded operation and tracked array before it is finite: it began in this step, outside the tape"
-    finally:
-        replay.stop_watching()
-        replay.close()
-    raise UserError("the value was finite when the step was repeated: the experiment does not repeat itself")
+    """One line about the first operation or tracked array that was not finite.
+
+    Recorded operations are watched by the engine's anomaly mode. When it finds nothing, the value came from plain arrays:
+    then a second replay lets NumPy raise where it overflows or makes a NaN.
+    """
+
+    def recorded() -> contextlib.AbstractContextManager[Any]:
+        return tg.detect_anomaly(nan=True, inf=math.isinf(failure.value))
+
+    def plain() -> contextlib.AbstractContextManager[Any]:
+        return np.errstate(over="raise", invalid="raise", divide="raise")
+
+    for watch in (recorded, plain):
+        replay = Replay(experiment, order, config, folder, failure, watch)
+        try:
+            experiment.run(replay)
+        except _FoundError as found:
+            return f"it began {found}"
+        except tg.AnomalyError as anomaly:
+            return f"it began in a recorded operation: {' '.join(str(anomaly).split())}"
+        except FloatingPointError as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            return f"it began outside the tape: {error}, {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
+        except NonFiniteError:
+            continue
+        finally:
+            replay.watched.close()
+            replay.close()
+        raise UserError(f"{failure}; but finite when the step was repeated: the experiment does not repeat itself")
+    return "it began in this step, outside the tape and outside NumPy"

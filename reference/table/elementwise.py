@@ -61,7 +61,9 @@ def _extreme(function: str) -> Callable[..., Any]:
     """PyTorch's maximum or minimum, which takes no numbers."""
 
     def value(torch: Any, a: Any, b: Any) -> Any:
-        return getattr(torch, function)(torch.as_tensor(a, dtype=torch.float64), torch.as_tensor(b, dtype=torch.float64))
+        return getattr(torch, function)(
+            torch.as_tensor(a, dtype=torch.float64), torch.as_tensor(b, dtype=torch.float64)
+        )
 
     return value
 
@@ -74,7 +76,10 @@ def _masks(rng: np.random.Generator) -> list[Call]:
 def _choices(rng: np.random.Generator) -> list[Call]:
     shapes = [((3, 4),) * 3, ((3, 1), (2, 3, 4), (4,)), ((2, 3), (), (3,)), ((), (), ()), ((3,), (0, 3), (3,))]
     calls = [call(*(np.asarray(rng.normal(size=shape)) for shape in three)) for three in shapes]
-    calls += [call(rng.normal(size=(3, 4)), rng.normal(size=(3, 4)), 0), call(rng.normal(size=3), 1.5, rng.normal(size=3))]
+    calls += [
+        call(rng.normal(size=(3, 4)), rng.normal(size=(3, 4)), 0),
+        call(rng.normal(size=3), 1.5, rng.normal(size=3)),
+    ]
     return [call(np.asarray(c.args[0] > 0), *c.args[1:]) for c in calls]
 
 

@@ -39,7 +39,9 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
 def apart(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     """Entries at least 0.1 apart from each other, from their opposites and from 0."""
     size = math.prod(shape)
-    return (0.3 * rng.permutation(np.arange(1, size + 1)) + rng.uniform(-0.1, 0.1, size)).reshape(shape) * _signs(rng, shape)
+    return (0.3 * rng.permutation(np.arange(1, size + 1)) + rng.uniform(-0.1, 0.1, size)).reshape(shape) * _signs(
+        rng, shape
+    )
 
 
 def _signs(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
@@ -94,7 +96,11 @@ def _torch_prod(torch: Any, x: Any, axis: Any = None, keepdims: bool = False) ->
 def _norms(rng: np.random.Generator) -> list[Call]:
     orders = (2, 1, 3, 1.5, 0.7, math.inf, -math.inf)
     calls = [call(np.asarray(apart(rng, shape)), p, axis=axis) for p in orders for shape, axis in AXES[:6]]
-    return [*calls, *(call(apart(rng, (2, 3, 2)), p=p, axis=1, keepdims=True) for p in orders), call(apart(rng, (3, 2)))]
+    return [
+        *calls,
+        *(call(apart(rng, (2, 3, 2)), p=p, axis=1, keepdims=True) for p in orders),
+        call(apart(rng, (3, 2))),
+    ]
 
 
 def _running(rng: np.random.Generator) -> list[Call]:

@@ -30,6 +30,7 @@ RECORDS = [
         hand=by_hand.hand_atan2,
         torch=lambda torch, y, x: torch.atan2(*(torch.as_tensor(v, dtype=torch.float64) for v in (y, x))),
         broadcasts=True,
+        stable=True,
         failures=(MISMATCH,),
     ),
 ]

@@ -186,6 +186,24 @@ def test_a_scalar_leaves_float32_alone(name, kind):
             assert x.grad.dtype == np.float32 and x.grad.shape == (3, 2)
 
 
+OPERAND = st.tuples(st.sampled_from(["float32", "float64", "int32", "int64", "bool"]), st.sampled_from([(), (3,)]))
+
+
+@pytest.mark.parametrize("name", [n for n in BROADCASTING if n in WITH_GRADIENT])
+@given(operands=st.tuples(OPERAND, OPERAND).filter(lambda pair: any(dtype[0] == "f" for dtype, _ in pair)))
+def test_dtypes_are_promoted_as_in_pytorch_and_each_gradient_has_its_operands(name, operands):
+    torch = pytest.importorskip("torch")
+    arrays = [np.resize(np.abs(pool(name, i)), shape).astype(dtype) for i, (dtype, shape) in enumerate(operands)]
+    tensors = [tg.Tensor(array, requires_grad=array.dtype.kind == "f") for array in arrays]
+    expected = torch.result_type(*(torch.from_numpy(array) for array in arrays))
+    with np.errstate(all="ignore"):
+        value = getattr(F, name)(*tensors)
+        assert f"torch.{value.dtype}" == str(expected)
+        value.backward(np.ones(value.shape))
+    for tensor in tensors:
+        assert tensor.grad is None or tensor.grad.dtype == tensor.dtype
+
+
 # ------------------------------------------------------------------------------------------- shapes, layouts and memory
 
 

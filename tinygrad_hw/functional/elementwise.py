@@ -165,6 +165,11 @@ def gate(grad: Any, mask: Any) -> Any:
     return Masked.apply(grad, mask) if isinstance(grad, Tensor) else _masked(grad, mask)
 
 
+def nonzero(y: Any) -> Any:
+    """``y`` with 1 in place of 0: a denominator under a numerator that is 0 there, for the quotient to be 0."""
+    return y + (raw(y) == 0)
+
+
 class Masked(Function):
     """y = x where the mask is True, else 0; ∂y/∂x = 1 there, else 0, whatever the incoming gradient."""
 

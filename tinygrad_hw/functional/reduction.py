@@ -15,7 +15,7 @@ from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import Array, array_module
 from tinygrad_hw.functional.arithmetic import expand
 from tinygrad_hw.functional.comparison import raw
-from tinygrad_hw.functional.elementwise import abs, gate, where
+from tinygrad_hw.functional.elementwise import abs, gate, nonzero, where
 from tinygrad_hw.functional.shape import reshape, roll
 from tinygrad_hw.tensor import Tensor
 
@@ -142,20 +142,15 @@ class Std(Function):
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
         x, y = ctx.saved_tensors
-        scale = grad / (ctx.degrees * _nonzero(y))
+        scale = grad / (ctx.degrees * nonzero(y))
         return kept(scale, x.shape, ctx.axes) * _centred(ctx, x)
-
-
-def _nonzero(y: Any) -> Any:
-    """``y`` with 1 in place of 0, for a denominator whose numerator is 0 there."""
-    return y + (raw(y) == 0)
 
 
 def _to_the_chosen(ctx: Any, grad: Any) -> Any:
     """The gradient of an extreme, shared evenly among the entries that are equal to it."""
     x, y = map(raw, ctx.saved_tensors)
     chosen = x == kept(y, x.shape, ctx.axes)
-    number = _nonzero(chosen.sum(axis=ctx.axes, keepdims=True).astype(y.dtype))  # none is equal to NaN
+    number = nonzero(chosen.sum(axis=ctx.axes, keepdims=True).astype(y.dtype))  # none is equal to NaN
     return gate(kept(grad, x.shape, ctx.axes) / number, chosen)
 
 
@@ -261,7 +256,7 @@ class Norm(Function):
             y = x.sum(axis=axes, keepdims=keepdims)
         else:
             size = xp.abs(x)
-            greatest = _nonzero(size.max(axis=axes, keepdims=True))  # divided out, lest a power overflow
+            greatest = nonzero(size.max(axis=axes, keepdims=True))  # divided out, lest a power overflow
             y = greatest * ((size / greatest) ** p).sum(axis=axes, keepdims=True) ** (1 / p)
             y = y if keepdims else y.squeeze(axis=axes)
         ctx.save_for_backward(x, y)
@@ -270,13 +265,13 @@ class Norm(Function):
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
         x, y = ctx.saved_tensors
-        y = _nonzero(kept(y, x.shape, ctx.axes))
+        y = nonzero(kept(y, x.shape, ctx.axes))
         grad = kept(grad, x.shape, ctx.axes)
         if ctx.p == 2:
             return grad / y * x
         entries = raw(x)
         sign = array_module(entries).sign(entries)
-        return grad * (sign * (_nonzero(abs(x)) / y) ** (ctx.p - 1))
+        return grad * (sign * (nonzero(abs(x)) / y) ** (ctx.p - 1))
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import array_module
-from tinygrad_hw.functional.elementwise import sqrt
+from tinygrad_hw.functional.elementwise import nonzero, sqrt
 
 __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cos", "cosh", "sin", "sinh", "tan", "tanh",
@@ -135,7 +135,7 @@ class Atan2(Function):
     def backward(ctx: Any, grad: Any) -> Any:
         y, x = ctx.saved_tensors
         wants_y, wants_x = ctx.needs_input_grad
-        scaled = grad / (x * x + y * y)
+        scaled = grad / nonzero(x * x + y * y)
         return scaled * x if wants_y else None, -scaled * y if wants_x else None
 
 
@@ -275,7 +275,7 @@ def atan(x: Any) -> Any:
 def atan2(y: Any, x: Any) -> Any:
     """The angle of the point (x, y) in [-π, π], entry by entry; Tensors, arrays or numbers that broadcast together.
 
-    The gradient at (0, 0) is NaN.
+    The gradient at (0, 0) is 0.
     """
     return Atan2.apply(y, x)
 
