@@ -8,7 +8,7 @@ Adam. The hand-written net also descends with batches of one digit and of the wh
 Choices that the problem leaves open: all curves show the loss over the whole training set at the end of each epoch
 (not the mean over the epoch's batches, whose weights have changed meanwhile), all nets make the same number of epochs,
 and each kind of descent has a learning rate of its own, the best of a small grid on the embedded digits; over the whole
-of MNIST, momentum and Adam make 15 times as many updates and have smaller ones.
+of MNIST, descent with one digit, momentum and Adam make 15 times as many updates and have smaller ones.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ SIZES = (784, 100, 50, 10)
 class Config(Settings):
     """Settings of hand_backprop."""
 
-    epochs: Annotated[int, Field(ge=1, description="passes over the training digits, of every net")] = 20
+    epochs: Annotated[int, Field(ge=1, le=100_000, description="passes over the training digits, of every net")] = 20
     batch: Annotated[
         int, Field(ge=1, description="digits per step of mini-batch descent and of the engine's optimisers")
     ] = 32
@@ -258,7 +258,7 @@ def explain(run: Run[Config]) -> None:
     )
     report.formula(
         r"Z_l = A_{l-1} W_l^{\top} + b_l",
-        r"A_1 = \frac{1}{1 + e^{-Z_1}}, \quad A_2 = \max(Z_2, 0), \quad "
+        r"A_1 = \frac{1}{1 + e^{-Z_1}}, \quad A_2 = \max(Z_2, 0)",
         r"P_{nc} = \frac{\exp Z_{3,nc}}{\sum_d \exp Z_{3,nd}}",
         r"C = -\frac{1}{N} \sum_{n=1}^{N} \log P_{n y_n}",
         note="Forward: activations, the softmax, and the mean cross-entropy $C$ between it and the targets.",
@@ -279,9 +279,9 @@ def explain(run: Run[Config]) -> None:
     report.formula(
         r"\theta \leftarrow \theta - \eta g",
         r"v \leftarrow \mu v + g, \quad \theta \leftarrow \theta - \eta v",
-        r"m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad s \leftarrow \beta_2 s + (1 - \beta_2) g^2, \quad "
+        r"m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad s \leftarrow \beta_2 s + (1 - \beta_2) g^2",
         r"\theta \leftarrow \theta - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{s / (1 - \beta_2^t)} + \epsilon}",
-        note="By hand (first line), momentum (second), Adam at step $t$ (third; Kingma and Ba 2015).",
+        note="By hand (first line), momentum (second), Adam at step $t$ (the rest; Kingma and Ba 2015).",
     )
     report.text(
         r"""Weights into the sigmoid and the softmax begin uniform in $\pm\sqrt{6 / (n_i + n_o)}$ for $n_i$ inputs
@@ -473,7 +473,11 @@ EXPERIMENT = Experiment(
         "smoke": Config(epochs=2, train_examples=300, test_examples=100),
         "demo": Config(),
         "full": Config(
-            train_examples=60_000, test_examples=10_000, momentum_learning_rate=0.05, adam_learning_rate=0.001
+            train_examples=60_000,
+            test_examples=10_000,
+            stochastic_learning_rate=0.01,
+            momentum_learning_rate=0.05,
+            adam_learning_rate=0.001,
         ),
     },
     claims=(

@@ -18,7 +18,7 @@ def versions(device: str) -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    if device != "cpu":
+    if device.startswith("cuda"):
         found["cupy"] = parse_device(device)[0].module.__version__
     return found
 
@@ -29,7 +29,7 @@ def machine(device: str) -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
     }
-    if device != "cpu":
+    if device.startswith("cuda"):
         backend, index = parse_device(device)
         found["GPU"] = backend.module.cuda.runtime.getDeviceProperties(index)["name"].decode()
     return found

@@ -53,7 +53,7 @@ def execute(experiment: Experiment, order: Order, config: Settings, folder: RunF
         OSError: something could not be written; what was written before is whole.
     """
     # Overflow needs no warning: what is recorded or checkpointed must be finite, and the origin is found if it is not.
-    with folder.locked(), StopRequest(progress.note) as stop, np.errstate(over="ignore", invalid="ignore"):
+    with folder.locked(), StopRequest(progress.note) as stop, np.errstate(all="ignore"):
         run = Run(experiment, order, config, folder, progress, stop)
         try:
             experiment.run(run)

@@ -71,23 +71,23 @@ def sheet(images: np.ndarray, columns: int, label: str) -> Figure:
 
 
 def save(figure: Figure, folder: Path | None, name: str, *, raster: bool = False) -> str:
-    """Saves `NAME.svg` and `NAME.png` in a folder (unless None) and returns one of them as a data URI.
+    """Saves a figure in a folder (unless None) and returns it as a data URI.
 
     Args:
         figure: made by `new`.
-        folder: made when missing.
+        folder: made when missing; gets `NAME.png` and, unless raster, `NAME.svg`.
         name: of the files, without suffix.
-        raster: give the PNG back, which is smaller for pictures made of pixels.
+        raster: return the PNG, not the SVG, which is large for pictures of pixels and for thousands of points.
     """
-    images = {}
-    with matplotlib.rc_context(STYLE):
-        for suffix, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 160})):
-            buffer = io.BytesIO()
+    formats: dict[str, dict[str, Any]] = {"png": {"dpi": 160}} | (
+        {} if raster else {"svg": {"metadata": {"Date": None}}}
+    )
+    for suffix, options in formats.items():
+        buffer = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
             figure.savefig(buffer, format=suffix, **options)
-            images[suffix] = buffer.getvalue()
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for suffix, content in images.items():
-            (folder / f"{name}.{suffix}").write_bytes(content)
-    kind, content = ("image/png", images["png"]) if raster else ("image/svg+xml", images["svg"])
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.{suffix}").write_bytes(buffer.getvalue())
+    kind = "image/png" if raster else "image/svg+xml"
+    return f"data:{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

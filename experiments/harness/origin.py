@@ -51,21 +51,25 @@ class Replay(Run[Any]):
             self.watched.enter_context(self._watch())
 
     def after_step(self, loop: Loop, step: Step) -> None:
-        if loop.name != self._failure.loop:
+        if loop.name != self._failure.loop or step.index < self._failure.step - 1:
             return
+        found = first_non_finite(loop.state().arrays)
         if step.index == self._failure.step:
-            raise self._failure
-        if step.index == self._failure.step - 1:
-            found = first_non_finite(loop.state().arrays)
             if found is not None:
-                raise _FoundError(f"after step {step.index + 1}, {found[0]}")
+                raise self._failure
+            raise UserError(f"{self._failure}; but finite when repeated: the experiment does not repeat itself")
+        if found is not None:
+            raise _FoundError(f"after step {step.index + 1}, {found[0]}")
 
 
 def find_origin(experiment: Experiment, order: Order, config: Any, folder: RunFolder, failure: NonFiniteError) -> str:
     """One line about the first operation or tracked array that was not finite.
 
-    Recorded operations are watched by the engine's anomaly mode. When it finds nothing, the value came from plain arrays:
-    then a second replay lets NumPy raise where it overflows or makes a NaN.
+    Recorded operations are watched by the engine's anomaly mode. When it finds nothing, the value came from plain
+    arrays: then a second replay lets NumPy raise where it overflows or makes a NaN.
+
+    Raises:
+        UserError: the repeated step is finite.
     """
 
     def recorded() -> contextlib.AbstractContextManager[Any]:
@@ -90,5 +94,4 @@ def find_origin(experiment: Experiment, order: Order, config: Any, folder: RunFo
         finally:
             replay.watched.close()
             replay.close()
-        raise UserError(f"{failure}; but finite when the step was repeated: the experiment does not repeat itself")
     return "it began in this step, outside the tape and outside NumPy"

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from reference.table.arithmetic import MISMATCH, PAIRS
-from reference.table.elementwise import SHAPES
 from reference.table.record import Call, Failure, Record, call
 
 STEP = "a function of steps"

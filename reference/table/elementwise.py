@@ -85,8 +85,8 @@ def _choices(rng: np.random.Generator) -> list[Call]:
 
 def _bounded(rng: np.random.Generator) -> list[Call]:
     """Entries away from the bounds: numbers on both sides or one, and arrays that broadcast."""
-    numbers = [((3, 4), -0.5, 0.75), ((2, 1, 5), None, 0.75), ((6,), -0.5), ((), -0.5, 0.75), ((0, 3), -0.5, 0.75)]
-    calls = [call(np.asarray(rng.normal(size=shape)), *bounds) for shape, *bounds in numbers]
+    numbers = (((3, 4), (-0.5, 0.75)), ((2, 1, 5), (None, 0.75)), ((6,), (-0.5,)), ((), (-0.5, 0.75)), ((0, 3), (0, 1)))
+    calls = [call(np.asarray(rng.normal(size=shape)), *bounds) for shape, bounds in numbers]
     x, low, high = rng.normal(size=(3, 4)), rng.uniform(-1.0, -0.3, (4,)), rng.uniform(0.3, 1.0, (2, 3, 1))
     return [*calls, call(x, low, high), call(x.T, None, high[0].T), call(x[0], low, 0.8), call(x, min=-0.5, max=0.75)]
 
@@ -127,7 +127,10 @@ RECORDS = [
         hand=lambda g, x, mask: (by_hand.unbroadcast(np.where(mask, g, 0.0), x),),
         torch=lambda torch, x, mask: x.expand(torch.broadcast_shapes(x.shape, mask.shape)).masked_fill(~mask, 0),
         stable=True,
-        failures=(Failure(call(np.ones(3), np.array([True, False])), ValueError, "broadcast"),),
+        failures=(
+            Failure(call(np.ones(3), np.array([True, False])), ValueError, "broadcast"),
+            Failure(call(np.arange(3), np.array(True)), TypeError, "floating-point numbers, got int64"),
+        ),
     ),
     Record(
         "where",

@@ -15,8 +15,8 @@ ONE_AXIS = (NO_AXIS, NONE, Failure(call(np.ones((2, 3)), (0, 1)), TypeError, "ex
 
 
 def _rows(rng: np.random.Generator) -> list[Call]:
-    shapes = (((3, 4), {}), ((3, 4), {"axis": 0}), ((2, 3, 5), {"axis": -2}), ((6,), {}), ((0, 3), {}), ((2, 1), {}))
-    return [call(2 * rng.normal(size=shape), **kwargs) for shape, kwargs in shapes]
+    shapes = (((3, 4), -1), ((3, 4), 0), ((2, 3, 5), -2), ((6,), -1), ((0, 3), 1), ((2, 1), -1))
+    return [call(2 * rng.normal(size=shape), axis=axis) for shape, axis in shapes] + [call(rng.normal(size=(4, 3)))]
 
 
 def _totals(rng: np.random.Generator) -> list[Call]:

@@ -11,6 +11,7 @@ import pytest
 
 from experiments import hand_backprop
 from experiments.harness import cli
+from tests import strict_backend
 from tinygrad_hw import serialization
 
 from .conftest import ROOT, Command
@@ -45,6 +46,16 @@ def test_hand_and_engine_differ_when_one_is_wrong(tmp_path: Path, monkeypatch: p
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]["max_loss_difference"] > 1e-9
 
 
+def test_on_a_device_that_refuses_to_mix_with_numpy(tmp_path: Path, smoke: Path) -> None:
+    strict_backend.install()
+    assert cli.main([*RUN, "--device", "strict", "--seed", "3", "--out", str(tmp_path / "run")]) == 0
+    found, expected = (json.loads((path / "summary.json").read_text()) for path in (tmp_path / "run", smoke))
+    assert found["device"] == "strict"
+    for name, value in expected["metrics"].items():
+        if not name.endswith("_seconds"):
+            assert found["metrics"][name] == pytest.approx(value, abs=1e-9), name
+
+
 def test_digits_from_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "data" / "mnist", digits(train=330, test=120), zipped=True)
     out = tmp_path / "run"
@@ -58,6 +69,7 @@ KILLED = """
 import os, signal, sys
 from experiments import hand_backprop
 from experiments.harness import cli
+from tests import strict_backend
 kind, left = getattr(hand_backprop, sys.argv[1]), int(sys.argv[2])
 step = kind.step
 def dying(net, pixels, labels):
@@ -77,7 +89,7 @@ def test_kill_in_mid_epoch_and_resume(tmp_path: Path, command: Command) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert command(*RUN, *settings, "--out", whole).returncode == 0
 
-    # 10 steps an epoch: the first death after 15 of the hand-written net's, the second after 30 + 30 + 12 of the engine's.
+    # 10 steps an epoch: death after 15 steps of the hand-written net's, then after 30 + 30 + 12 of the engine's nets.
     deaths = [("HandNet", 15, [*RUN, *settings, "--out", killed]), ("EngineNet", 72, ["resume", killed, "--quiet"])]
     stood = []
     for kind, steps, arguments in deaths:
@@ -115,7 +127,7 @@ sys.exit(cli.main(sys.argv[1:]))
 def test_disk_that_fills_up(tmp_path: Path, command: Command) -> None:
     """The size of files is limited below that of a checkpoint: the run ends in one line and what it had stays."""
     path = tmp_path / "run"
-    line = [sys.executable, "-c", LIMITED, *RUN, "--set", "checkpoint_steps=5", "--out", str(path)]
+    line = [sys.executable, "-c", LIMITED, *RUN, "--set", "checkpoint_steps=5", "--set", "epochs=1", "--out", str(path)]
     done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -111,7 +111,7 @@ def test_operation_on_plain_arrays_is_named(tmp_path: Path) -> None:
 
 def test_experiment_that_does_not_repeat_itself_is_told(tmp_path: Path) -> None:
     values = iter([1.0, np.nan, *[1.0] * 20])
-    with pytest.raises(UserError, match="finite when the step was repeated"):
+    with pytest.raises(UserError, match="finite when repeated: the experiment does not repeat itself"):
         run_toy(with_body(lambda step, params: next(values)), tmp_path)
 
 

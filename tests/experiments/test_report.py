@@ -118,6 +118,7 @@ def test_figures_are_equal_when_their_content_is(tmp_path: Path) -> None:
         sources.append(figures.save(figure, tmp_path, "figure"))
     assert sources[0] == sources[1]
     assert sources[0].startswith("data:image/svg+xml;base64,")
+    assert {path.name for path in tmp_path.iterdir()} == {"figure.svg", "figure.png"}
     assert figures.save(figure, None, "figure", raster=True).startswith("data:image/png;base64,")
     with pytest.raises(binascii.Error):
         base64.b64decode("?", validate=True)

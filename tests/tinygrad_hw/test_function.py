@@ -162,4 +162,4 @@ def test_an_error_of_forward_names_operation_and_operands():
 
 def test_a_list_is_no_operand():
     with pytest.raises(TypeError, match="Add: expected a Tensor, an array or a number, got a list"):
-        tg.tensor([1.0, 2.0]) + [1.0, 2.0]
+        F.add(tg.tensor([1.0, 2.0]), [1.0, 2.0])

@@ -63,7 +63,7 @@ def test_reducing_no_entries_raises_where_undefined_but_having_no_lines_does_not
     assert function(x, 0).shape == (0,) and np.array(gradient(lambda x: function(x, 0), x)).shape == (3, 0)
 
 
-# --------------------------------------------------------------------------------------------------- means and variances
+# -------------------------------------------------------------------------------------------------- means and variances
 
 
 def test_the_variance_of_a_sample_is_unbiased_unless_told_otherwise():
@@ -124,7 +124,7 @@ def test_axes_may_be_numpy_integers_and_lists():
 def test_products_with_zeros_are_differentiated_twice(x, axis):
     """Against the definition: ∂/∂xᵢ is the product without xᵢ, ∂²/∂xᵢ∂xⱼ that without both."""
     lines = [x.ravel()] if axis is None else list(np.moveaxis(x, axis, -1))
-    without = lambda line, *left_out: math.prod(v for k, v in enumerate(line) if k not in left_out)  # noqa: E731
+    without = lambda line, *left_out: math.prod(v for k, v in enumerate(line) if k not in left_out)
     first = np.array([[without(line, i) for i in range(len(line))] for line in lines])
     second = np.array(
         [[sum(without(line, i, j) for j in range(len(line)) if j != i) for i in range(len(line))] for line in lines]
@@ -133,7 +133,7 @@ def test_products_with_zeros_are_differentiated_twice(x, axis):
     plain = gradient(lambda x: F.prod(x, axis), t)
     slope = tg.grad(F.prod(t, axis).sum(), t, create_graph=True)
     curvature = tg.grad(slope.sum(), t)._data
-    back = lambda a: a.reshape(x.shape) if axis is None else np.moveaxis(a, -1, axis)  # noqa: E731
+    back = lambda a: a.reshape(x.shape) if axis is None else np.moveaxis(a, -1, axis)
     np.testing.assert_allclose(slope._data, back(first), rtol=1e-14)
     np.testing.assert_allclose(plain, back(first), rtol=1e-14)
     np.testing.assert_allclose(curvature, back(second), rtol=1e-14)

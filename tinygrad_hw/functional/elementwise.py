@@ -332,7 +332,11 @@ def masked(x: Any, mask: Any) -> Any:
     """A floating ``x`` where the boolean ``mask`` is True, else 0; the two broadcast (ValueError where they do not).
 
     Unlike the product x · mask it does not let an infinity or NaN of ``x`` through where the mask is False.
+    Raises TypeError where ``x`` holds no floating-point numbers.
     """
+    dtype = getattr(x, "dtype", None)
+    if dtype not in _BITS:
+        raise TypeError(f"masked: expected floating-point numbers, got {dtype or type(x).__name__}")
     return Masked.apply(x, mask)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+from numbers import Real
 from typing import Any
 
 from tinygrad_hw.autograd import Function
@@ -32,6 +33,8 @@ def axes_of(name: str, x: Any, axis: Axis) -> Axes:
     if axis is None:
         return None
     ndim = x.ndim
+    if type(axis) is int and -ndim <= axis < ndim:  # the usual case, on the way of every call
+        return (axis % ndim,)
     try:
         axes = tuple(map(operator.index, axis if isinstance(axis, (tuple, list)) else (axis,)))
     except TypeError:
@@ -349,6 +352,6 @@ def norm(x: Any, p: float = 2, axis: Axis = None, keepdims: bool = False) -> Any
         return sum(abs(x), axes, keepdims)
     if p in (math.inf, -math.inf):
         return (max if p == math.inf else min)(abs(x), axes, keepdims)
-    if not (isinstance(p, (int, float)) and p > 0):
+    if not (isinstance(p, Real) and p > 0):
         raise ValueError(f"norm: expected p > 0, inf or -inf, got {p!r}")
     return Norm.apply(x, p, axes, keepdims)
