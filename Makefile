@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint gpu-check clean
 .DELETE_ON_ERROR:
 
 # One stamp for each set of extras, made anew when pyproject.toml changes.
@@ -27,6 +27,11 @@ lint: .venv/experiments.stamp .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Uses the Python at hand, which must have CuPy, pytest and hypothesis: a machine with a GPU may have no network.
+gpu-check:
+	$(PYTHON) -c 'import cupy, sys; sys.exit(not cupy.cuda.is_available() and "gpu-check: CuPy finds no GPU here")'
+	$(PYTHON) -m pytest -q tests/tinygrad_hw $(PYTEST)
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

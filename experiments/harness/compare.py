@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import figures
 from .errors import UserError
 from .folder import RunFolder, read_json, write_text
@@ -56,7 +58,7 @@ def _values(rows: list[list[dict[str, Any]]]) -> list[str]:
 
 
 def _curves(report: Report, value: str, names: list[str], rows: list[list[dict[str, Any]]]) -> None:
-    figure, axes = figures.new()
+    figure, axes = figures.new(width=9.0)
     for number, (name, run) in enumerate(zip(names, rows, strict=True)):
         loops = dict.fromkeys(row["loop"] for row in run if value in row)
         for style, loop in enumerate(loops):
@@ -70,13 +72,16 @@ def _curves(report: Report, value: str, names: list[str], rows: list[list[dict[s
             )
     axes.set(ylabel=value)
     figures.by_epoch(axes)
-    axes.legend(fontsize="small")
+    values = np.array([row[value] for run in rows for row in run if value in row])
+    if values.min() > 0 and values.max() > 30 * values.min():
+        axes.set_yscale("log")
+    figure.legend(loc="outside right upper", fontsize="small")
     report.figure(value, figure, caption=f"`{value}` by epoch.", alt=f"{value} by epoch for {', '.join(names)}")
 
 
 def _differences(orders: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     flat = [{**{k: v for k, v in order.items() if k != "config"}, **order.get("config", {})} for order in orders]
-    keys = dict.fromkeys(key for order in flat for key in order if key != "data_dir")
+    keys = dict.fromkeys(key for order in flat for key in order if key not in ("data_dir", "check"))
     table = [(f"`{key}`", *(str(order.get(key, "-")) for order in flat)) for key in keys]
     different = [row for row in table if len(set(row[1:])) > 1]
     return different or [("none", *("-" for _ in orders))]

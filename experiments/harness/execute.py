@@ -61,7 +61,10 @@ def execute(experiment: Experiment, order: Order, config: Settings, folder: RunF
             stop.inside_loop = False
             progress.note(f"{failure}: looking for the operation where it began ...")
             found = find_origin(experiment, order, config, folder, failure)
-            raise UserError(f"{failure}; {found}; the last good checkpoint is kept in {folder.path}") from None
+            kept = (
+                f"the last good checkpoint is in {folder.path}" if folder.checkpoint.exists() else "no checkpoint yet"
+            )
+            raise UserError(f"{failure}; {found}; {kept}") from None
         except SerializationError as error:
             raise UserError(f"{error}; the previous checkpoint is kept") from None
         finally:

@@ -64,9 +64,12 @@ class Report:
         self._add("figure", source=source, caption=inline(caption), alt=alt, number=number)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str) -> None:
-        """A table; the first column names the row. Numbers are aligned to the right; text may hold `$...$`."""
-        cells = [[Cell.of(value) for value in row] for row in rows]
-        self._add("table", header=[inline(text) for text in header], rows=cells, caption=inline(caption))
+        """A table; the first column names the row. Columns of numbers are aligned to the right; text may hold `$...$`."""
+        cells = [[cell(value) for value in row] for row in rows]
+        numeric = [all(row[column][1] for row in cells) for column in range(len(header))]
+        bodies = [[body for body, _ in row] for row in cells]
+        heads = [inline(text) for text in header]
+        self._add("table", header=heads, rows=bodies, numeric=numeric, caption=inline(caption))
 
     def _add(self, kind: str, **content: Any) -> None:
         self.blocks.append(Block(kind, content))
@@ -78,19 +81,14 @@ class Report:
         return name
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A table cell, ready to print."""
+def cell(value: Any) -> tuple[Markup, bool]:
+    """What a table prints for a value, and whether it is a number.
 
-    body: Markup
-    number: bool
-
-    @classmethod
-    def of(cls, value: Any) -> "Cell":
-        """Floats with four significant digits, integers with separators, anything else as text; "9.5%" is a number."""
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return cls(number(f"{value:,}" if isinstance(value, int) else f"{value:.4g}"), True)
-        return cls(inline(str(value)), re.fullmatch(r"[\d.,]+ ?%?", str(value)) is not None)
+    Floats get four significant digits, integers separators; anything else is text, which is a number if like "9.5%".
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(f"{value:,}" if isinstance(value, int) else f"{value:.4g}"), True
+    return inline(str(value)), re.fullmatch(r"-|[\d.,]+ ?%?", str(value)) is not None
 
 
 def number(text: str) -> Markup:
