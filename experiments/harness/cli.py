@@ -168,6 +168,8 @@ def run_experiments(options: argparse.Namespace) -> int:
         usual = default_path(experiment.name, options.profile, options.seed, options.settings)
         single = options.out if len(experiments) == 1 else options.out and options.out / experiment.name
         folder = RunFolder.create(single or usual, numbered=options.out is None)
+        if folder.path != usual and options.out is None and not RunFolder(usual).summary.exists() and not options.quiet:
+            print(f"{usual} holds an unfinished run: python -m experiments resume {usual}", file=sys.stderr)
         order = Order(
             experiment=experiment.name,
             profile=options.profile,

@@ -32,7 +32,7 @@ def compare(folders: list[Path], out: Path | None) -> Path:
     summaries = [read_json(run.summary) if run.summary.exists() else {} for run in runs]
     rows = [read_rows(run.metrics) if run.metrics.exists() else [] for run in runs]
     path = out or folders[0].parent / f"compare-{'-'.join(names)[:100]}.html"
-    report = Report("Comparison of " + " and ".join(names), None)
+    report = Report(f"Comparison of {', '.join(names[:-1])} and {names[-1]}", None)
     report.section("Curves")
     for value in _values(rows):
         _curves(report, value, names, rows)

@@ -1,5 +1,6 @@
 """Carries out one run in its folder, from the top or from its checkpoint, and writes summary and report."""
 
+import math
 import shlex
 from dataclasses import dataclass
 from typing import Any
@@ -84,11 +85,16 @@ def summary(order: Order, config: Settings, run: Run[Any], verdicts: list[Verdic
         "seed": order.seed,
         "device": order.device,
         "config": as_dict(config),
-        "metrics": run.metrics,
-        "claims": [verdict.as_dict() for verdict in verdicts],
+        "metrics": {name: finite(value) for name, value in run.metrics.items()},
+        "claims": [{**verdict.as_dict(), "measured": finite(verdict.measured)} for verdict in verdicts],
         "seconds": round(run.seconds, 3),
         "versions": environment.versions(order.device),
     }
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None for NaN and infinity, which JSON does not know."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def page(experiment: Experiment, order: Order, config: Settings, run: Run[Any], verdicts: list[Verdict]) -> str:

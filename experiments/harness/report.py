@@ -64,7 +64,7 @@ class Report:
         self._add("figure", source=source, caption=inline(caption), alt=alt, number=number)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str) -> None:
-        """A table; the first column names the row. Columns of numbers are aligned to the right; text may hold `$...$`."""
+        """A table; the first column names the row, columns of numbers go to the right, text may hold `$...$`."""
         cells = [[cell(value) for value in row] for row in rows]
         numeric = [all(row[column][1] for row in cells) for column in range(len(header))]
         bodies = [[body for body, _ in row] for row in cells]

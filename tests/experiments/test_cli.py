@@ -1,6 +1,7 @@
 """The command line: what it prints, where it writes, and its exit statuses."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -161,7 +162,11 @@ def test_default_folders_never_collide_and_given_ones_are_refused(
 ) -> None:
     for _ in range(3):
         assert cli.main(["run", "toy", "--profile", "smoke", "--quiet"]) == 0
-    names = sorted(path.name for path in (toy_only / "runs").iterdir())
+    (toy_only / "runs/toy-demo-seed0").mkdir()
+    assert cli.main(["run", "toy"]) == 0
+    hint = "runs/toy-demo-seed0 holds an unfinished run: python -m experiments resume runs/toy-demo-seed0"
+    assert hint in capsys.readouterr().err
+    names = sorted(path.name for path in (toy_only / "runs").glob("toy-smoke*"))
     assert names == ["toy-smoke-seed0", "toy-smoke-seed0-2", "toy-smoke-seed0-3"]
     before = (toy_only / "runs/toy-smoke-seed0/summary.json").read_bytes()
     capsys.readouterr()
@@ -278,6 +283,19 @@ def test_full_without_data_says_how_to_get_them(command: Command, tmp_path: Path
     assert len(done.stderr.splitlines()) == 1
     assert "4,000 training digits, expected at least 60,000" in done.stderr
     assert "data download" in done.stderr
+
+
+def test_metrics_that_are_not_finite_are_null_and_fail(
+    toy_only: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    claims = (Claim("nan", ">=", {"smoke": 0.0}, ""), Claim("inf", "<=", {"smoke": 0.0}, ""))
+    broken = Experiment("toy", "", toy().profiles, lambda run: run.metric(nan=math.nan, inf=math.inf), claims)
+    monkeypatch.setattr(registry, "load", lambda name: broken)
+    assert cli.main(["run", "toy", "--profile", "smoke", "--out", "run", "--check"]) == 1
+    summary = json.loads((toy_only / "run/summary.json").read_text(), parse_constant=pytest.fail)
+    assert summary["metrics"] == {"nan": None, "inf": None}
+    assert [claim["measured"] for claim in summary["claims"]] == [None, None]
+    assert capsys.readouterr().out.count("FAIL") == 2
 
 
 def test_toy_settings_are_listed(toy_only: Path, capsys: pytest.CaptureFixture[str]) -> None:
