@@ -5,7 +5,7 @@
 
 # isort: off
 from tinygrad_hw import backend  # first of all: it sets up the BLAS before NumPy is imported
-from tinygrad_hw.tensor import Tensor, ones, tensor, zeros
+from tinygrad_hw.tensor import Tensor
 
 # isort: on
 from tinygrad_hw import functional, nn, optim, random, serialization
@@ -21,6 +21,7 @@ from tinygrad_hw.autograd import (
     set_grad_enabled,
 )
 from tinygrad_hw.backend import DeviceError, show_config, synchronize
+from tinygrad_hw.creation import ones, tensor, zeros
 from tinygrad_hw.derivatives import backward, grad, hvp, jacobian, vjp
 from tinygrad_hw.gradcheck import GradcheckError, gradcheck
 from tinygrad_hw.operands import get_default_dtype, set_default_dtype

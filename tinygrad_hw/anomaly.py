@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tinygrad_hw import versions
 from tinygrad_hw.autograd import OperationEvent, operation_hook
 from tinygrad_hw.backend import array_module, is_array
 from tinygrad_hw.operands import describe_operands
-from tinygrad_hw.tensor import Tensor
+from tinygrad_hw.tensor import raw_of
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -28,10 +29,6 @@ def calling_line() -> str:
         frame = frame.f_back
     path, number = frame.f_code.co_filename, frame.f_lineno
     return f"{path}:{number} in {frame.f_code.co_name}: {linecache.getline(path, number).strip()}"
-
-
-def _raw(value: Any) -> Any:
-    return value._data if isinstance(value, Tensor) else value
 
 
 def _first_bad(array: Any, nan: bool, inf: bool) -> tuple[tuple[int, ...], float] | None:
@@ -57,7 +54,8 @@ def detect_anomaly(nan: bool = True, inf: bool = False) -> Iterator[None]:
     """Raise :class:`AnomalyError` at the first operation, forward or backward, whose result is NaN (or infinite).
 
     The message names the operation, the shapes of its operands, the first bad index, and the line that ran it forward.
-    A non-finite operand is not the operation's fault: then the message says that it came in from outside. Costs a pass
+    A non-finite operand is not the operation's fault: then the message says that it came in from outside. An array that
+    an operation saved, and that was changed in place before its backward by whatever route, raises too. Costs a pass
     over every result; use it to find a fault, not to train.
 
     Args:
@@ -66,22 +64,31 @@ def detect_anomaly(nan: bool = True, inf: bool = False) -> Iterator[None]:
     """
 
     def watch(event: OperationEvent) -> None:
-        if event.phase == "forward" and event.node is not None:
-            event.node._trace = calling_line()
+        node = event.node
+        if event.phase == "forward":
+            node._trace = calling_line()
+            node._fingerprint = versions.fingerprint(node._kept())
+        elif node._fingerprint is not None:
+            after = versions.fingerprint(node._kept())
+            if after != node._fingerprint:
+                raise AnomalyError(
+                    f"{event.name} backward: an array that it saved was changed in place between forward and backward; "
+                    f"run forward by {node._trace}"
+                )
         for position, value in enumerate(event.outputs):
-            array = _raw(value)
+            array = raw_of(value)
             found = _first_bad(array, nan, inf)
             if found is None:
                 continue
             index, bad = found
-            inputs = [_raw(value) for value in event.inputs]
+            inputs = [raw_of(value) for value in event.inputs]
             entered = next((i for i, x in enumerate(inputs) if is_array(x) and _first_bad(x, nan, inf)), None)
             what = "result" if event.phase == "forward" else f"the gradient of operand {position}"
             origin = "" if entered is None else f"; operand {entered} was not finite before"
-            line = event.node._trace if event.node is not None else None
             raise AnomalyError(
                 f"{event.name} {event.phase}: {what} ({array.dtype} {tuple(array.shape)}) is {bad} at index {index} "
-                f"[operands: {describe_operands(inputs)}]{origin}; run forward by {line or 'a line outside the block'}"
+                f"[operands: {describe_operands(inputs)}]{origin}; run forward by "
+                f"{node._trace or 'a line outside the block'}"
             )
 
     with operation_hook(watch):

@@ -9,12 +9,13 @@ A ``backward`` is written once and serves twice: on arrays by default, on record
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ContextDecorator, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,7 @@ class _Rare:
     _hooks: list[Callable[[Tensor], Tensor | None]] | None = None
     _index: int | None = None  # None: one output; -1: several; otherwise the slot of one output among several
     _trace: str | None = None  # the line that ran it forward, in anomaly mode
+    _fingerprint: list[int | None] | None = None  # of what it kept, in anomaly mode
 
 
 class Node(_Rare):
@@ -101,21 +103,35 @@ class Node(_Rare):
     def saved_tensors(self) -> tuple[Any, ...]:
         """What ``save_for_backward`` kept: arrays, or under ``create_graph=True`` Tensors that are on the tape.
 
-        Raises RuntimeError when one of them was changed in place since, and :class:`NotTwiceDifferentiableError` when
-        one of them would have to be a Tensor but is neither input nor output.
+        Raises :class:`NotTwiceDifferentiableError` when one of them would have to be a Tensor but is neither input nor
+        output.
         """
-        saved = self._saved
-        if saved is None:
+        if self._saved is None:
             raise RuntimeError(f"{self._op.name()}: its saved arrays have already been freed")
-        if self._clock != versions.clock:
-            changed = versions.changed_since(self._clock, saved)
-            if changed is not None:
-                array: Any = saved[changed]
-                raise RuntimeError(
-                    f"{self._op.name()}: saved array {changed} ({_describe(array)}) was changed in place between "
-                    "forward and backward; change a copy instead, e.g. x = x + 1 in place of x += 1"
+        return tuple(map(self._recorded, self._saved)) if self.recording else self._saved
+
+    def _kept(self) -> list[Any]:
+        """Every value that the operation keeps for backward: the saved arrays, then its own attributes."""
+        return [*(self._saved or ()), *(value for value in vars(self).values() if is_array(value))]
+
+    def _check_unchanged(self) -> None:
+        """Raise RuntimeError if something that the operation keeps was changed in place since forward."""
+        kept = self._kept()
+        changed = versions.changed_since(self._clock, kept)
+        if changed is not None:
+            raise RuntimeError(
+                f"{self._op.name()}: saved array {changed} ({_describe(kept[changed])}) was changed in place between "
+                "forward and backward; change a copy instead, e.g. x = x + 1 in place of x += 1"
+            )
+
+    def _check_attributes(self) -> None:
+        """Raise if an operand was kept as an attribute, which ``create_graph=True`` would take for a constant."""
+        for name, value in vars(self).items():
+            if is_array(value) and value.dtype.kind == "f" and id(value) in (*self._ids, *self._output_ids):
+                raise NotTwiceDifferentiableError(
+                    f"{self._op.name()}: ctx.{name} is an input or output of forward; keep it by "
+                    "ctx.save_for_backward instead, so that create_graph=True can differentiate through it"
                 )
-        return tuple(map(self._recorded, saved)) if self.recording else saved
 
     def _recorded(self, array: Any) -> Any:
         """The Tensor that the saved ``array`` was: an input, an output, or a constant."""
@@ -131,7 +147,7 @@ class Node(_Rare):
             return parent if isinstance(parent, Tensor) else Tensor._make(array, parent)
         if id(array) in self._output_ids:
             if self._index == -1:
-                return Tensor._make(array, self.slot(self._output_ids.index(id(array)), array))
+                return Tensor._make(array, self._make_slot(self._output_ids.index(id(array)), array))
             return Tensor._make(array, self)
         if array.dtype.kind in "fc":
             raise NotTwiceDifferentiableError(
@@ -140,7 +156,7 @@ class Node(_Rare):
             )
         return array
 
-    def slot(self, index: int, array: Array) -> Node:
+    def _make_slot(self, index: int, array: Array) -> Node:
         """The node of output ``index`` of an operation with several outputs; its only parent is the operation."""
         reference = self._slots[index]
         node = None if reference is None else reference()
@@ -148,11 +164,11 @@ class Node(_Rare):
             node = Node()
             node._op, node._parents, node._saved, node._index = _Select, (self,), (), index
             node._shape, node._dtype = array.shape, array.dtype
-            node._sequence = next(_sequence)
+            node._sequence, node._clock = next(_sequence), versions.clock
             self._slots[index] = weakref.ref(node)
         return node
 
-    def free(self) -> None:
+    def _free(self) -> None:
         """Drop everything that keeps arrays or other nodes alive."""
         index = self._index
         self._saved, self._parents = None, ()
@@ -173,7 +189,8 @@ class Function:
     Nones may be left out. Written with operators and functions of :mod:`tinygrad_hw.functional`, which take arrays and
     Tensors alike, it serves ``create_graph=True`` too. ``ctx.needs_input_grad[i]`` tells whether a gradient is wanted.
 
-    Gradients are reduced to their input's shape if it was broadcast, so a broadcasting operation need not do so itself.
+    With ``broadcasts = True`` in the class, operands follow type promotion, and each gradient is summed to its input's
+    shape if that was broadcast. ``ctx.name = value`` keeps numbers, shapes and masks, i.e. constants.
 
     Example (after PyTorch's tutorial "Defining new autograd functions")::
 
@@ -193,7 +210,11 @@ class Function:
 
     broadcasts = False  # operands follow broadcasting and type promotion; gradients are summed back to their shapes
     floating = False  # integer operands are taken as the default floating dtype
+    _users = True  # defined outside the engine
     fresh = False  # each gradient that backward returns is a new array that nobody else holds
+
+    def __init_subclass__(cls) -> None:
+        cls._users = not cls.__module__.startswith("tinygrad_hw.")
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> Any:
@@ -235,11 +256,11 @@ class Function:
             else:
                 parents.append(None)
                 wants.append(False)
-                if not isinstance(arg, _ndarray):
+                if type(arg) is not _ndarray:
                     if isinstance(arg, np.generic):
                         arg = arg.item()  # a NumPy scalar is as weak as a Python number
-                    elif hasattr(arg, "dtype") or (cls.broadcasts and type(arg) is list):
-                        regular = False  # an array of another library, or what is refused
+                    elif type(arg) is not float and type(arg) is not int and (cls.broadcasts or hasattr(arg, "dtype")):
+                        regular = False  # an array of another library, or what is no operand
                     arrays.append(arg)
                     continue
             arrays.append(arg)
@@ -265,7 +286,12 @@ class Function:
         try:
             out = cls.forward(node, *arrays)
         except (TypeError, ValueError, IndexError, np.linalg.LinAlgError) as error:
-            raise explain(cls.name(), arrays, error) from error
+            explained = explain(cls.name(), arrays, error)
+            if explained is error:
+                raise
+            raise explained from error
+        if type(out) is list:
+            out = tuple(out)
         if hooks:
             outs = out if type(out) is tuple else (out,)
             event = OperationEvent("forward", cls.name(), tuple(arrays), outs, time.perf_counter() - start, node)
@@ -275,21 +301,29 @@ class Function:
             return np.asarray(out) if isinstance(out, np.generic) else out
         if type(out) is tuple:
             return _wrap_outputs(node, arrays, out, wanted)
-        if not isinstance(out, _ndarray) and not is_array(out):  # NumPy gives scalars where there are no axes
+        if not isinstance(out, (_ndarray, np.generic)) and not is_array(out):
+            raise TypeError(
+                f"{cls.name()}: forward must return an array or a tuple of arrays, got {type(out).__name__}"
+            )
+        if isinstance(out, np.generic):  # NumPy gives scalars where there are no axes
             node._saved = _replaced(node._saved, (out,), (array := np.asarray(out),))
             out = array
         tensor = _new_tensor(Tensor)
         tensor._data = out
-        if wanted and out.dtype.kind in "fc":
+        if wanted and out.dtype.kind == "f":
             node._sequence = next(_sequence)
             node._clock = versions.clock
             node._shape, node._dtype = out.shape, out.dtype
-            if node._saved:
+            if node._saved or cls._users:
                 node._ids = [id(array) for array in arrays]
                 node._output_ids = (id(out),)
             tensor._node = node
         else:
             tensor._node = None
+            if wanted and out.dtype.kind == "c":
+                raise TypeError(
+                    f"{cls.name()}: gradients of complex results are not defined here; detach() the operands"
+                )
         return tensor
 
 
@@ -308,7 +342,7 @@ def _wrap_outputs(node: Node, arrays: list[Any], outputs: tuple[Any, ...], wante
         node._slots = [None] * len(outputs)
         node._ids, node._output_ids = [id(array) for array in arrays], tuple(map(id, outputs))
     return tuple(
-        Tensor._make(out, node.slot(i, out) if wanted and out.dtype.kind in "fc" else None)
+        Tensor._make(out, node._make_slot(i, out) if wanted and out.dtype.kind == "f" else None)
         for i, out in enumerate(outputs)
     )
 
@@ -329,24 +363,51 @@ def _describe(array: Array) -> str:
 # -------------------------------------------------------------------------------------------------- switches and hooks
 
 
-@contextmanager
-def set_grad_enabled(enabled: bool) -> Iterator[None]:
-    """Record operations, or not, within the block; for this thread only."""
-    before, _state.enabled = _state.enabled, enabled
-    try:
-        yield
-    finally:
-        _state.enabled = before
+class set_grad_enabled(ContextDecorator):
+    """Record operations, or not, in this thread: as a statement from now on, as a block or decorator within it."""
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled, self._before = enabled, _state.enabled
+        _state.enabled = enabled
+
+    def __enter__(self) -> None:
+        _state.enabled = self._enabled
+
+    def __exit__(self, *exception: object) -> None:
+        _state.enabled = self._before
 
 
-def no_grad() -> Any:
+class _GradMode(ContextDecorator):
+    """A switch that is set when the block, or the decorated function, is entered."""
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled
+        self._before: list[bool] = []  # a stack: a decorated function may call itself
+
+    def __enter__(self) -> None:
+        self._before.append(_state.enabled)
+        _state.enabled = self._enabled
+
+    def __exit__(self, *exception: object) -> None:
+        _state.enabled = self._before.pop()
+
+    def __call__(self, function: Any) -> Any:
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(f"no_grad cannot decorate the generator {function.__name__}: use a with block inside it")
+        return super().__call__(function)
+
+    def _recreate_cm(self) -> _GradMode:
+        return _GradMode(self._enabled)  # threads may run a decorated function side by side
+
+
+def no_grad() -> _GradMode:
     """Record nothing within the block (also usable as a decorator)."""
-    return set_grad_enabled(False)
+    return _GradMode(False)
 
 
-def enable_grad() -> Any:
+def enable_grad() -> _GradMode:
     """Record again within a block inside :func:`no_grad`."""
-    return set_grad_enabled(True)
+    return _GradMode(True)
 
 
 def is_grad_enabled() -> bool:

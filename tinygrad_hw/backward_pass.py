@@ -7,6 +7,7 @@ meet are added in place only into buffers that the pass made itself.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
@@ -55,6 +56,8 @@ def run_backward(
             gradient = pending.pop(node)
             if node._saved is None:
                 raise _already_freed(node)
+            if node._clock != versions.clock:
+                node._check_unchanged()
             if node._hooks:
                 gradient = _call_hooks(node._hooks, gradient, create_graph)
             if wanted and node in wanted:
@@ -72,13 +75,11 @@ def run_backward(
                 results = _run_rule(node, _with_zeros(node, gradient, create_graph), create_graph, hooks)
             parents, op = node._parents, node._op
             if not retain_graph:
-                node.free()
+                node._free()
             if type(results) is not tuple:
-                results = (results,)
-            if len(results) > len(parents):
-                raise RuntimeError(
-                    f"{op.name()}: backward returned {len(results)} gradients for {len(parents)} arguments of forward"
-                )
+                results = tuple(results) if type(results) is list else (results,)
+            if len(results) != len(parents):
+                _check_count(op, results, parents)
             parent: Any
             for parent, result in zip(parents, results, strict=False):
                 if parent is None or result is None or (needed is not None and parent not in needed):
@@ -110,6 +111,7 @@ def run_backward(
                     result = previous + result
                     owned.add(parent)
                 pending[parent] = result
+        slots = {id(leaf._grad_slot.base): leaf._grad_slot.base for leaf in pending if leaf._grad_slot is not None}
         for leaf, gradient in pending.items():  # only leaves are left
             mine = leaf in owned
             if leaf._hooks:
@@ -118,6 +120,9 @@ def run_backward(
                 _accumulate(leaf, gradient, mine, create_graph)
             else:
                 captured[leaf] = gradient
+        if targets is None:
+            for memory in slots.values():  # once for the gradients of a flat optimiser, which share their memory
+                versions.note_write(memory)
     return [captured.get(target._node or target) for target in targets or ()]
 
 
@@ -131,15 +136,27 @@ def _already_freed(node: Node) -> RuntimeError:
 
 def _run_rule(node: Node, gradients: tuple[Any, ...], create_graph: bool, hooks: Sequence[Callable[..., None]]) -> Any:
     """The operation's backward, recorded under ``create_graph`` and watched by operation hooks."""
-    node.recording = create_graph
+    if create_graph and node._op._users:
+        node._check_attributes()
     start = time.perf_counter()
-    results = node._op.backward(node, *gradients)
+    try:
+        node.recording = create_graph
+        results = node._op.backward(node, *gradients)
+    finally:
+        node.recording = False
     seconds = time.perf_counter() - start
-    node.recording = False
     outputs = results if type(results) is tuple else (results,)
     for hook in hooks:
         hook(OperationEvent("backward", node._op.name(), gradients, outputs, seconds, node))
     return results
+
+
+def _check_count(op: type[Function], results: Sequence[Any], parents: Sequence[Any]) -> None:
+    """Raise unless every gradient has an argument, and every argument that wants a gradient has one."""
+    if len(results) > len(parents) or any(parent is not None for parent in parents[len(results) :]):
+        raise RuntimeError(
+            f"{op.name()}: backward returned {len(results)} gradients for {len(parents)} arguments of forward"
+        )
 
 
 def _collect(slot: Node, gradient: Any, pending: dict[Any, Any], heap: list[tuple[int, Node]]) -> None:
@@ -203,34 +220,45 @@ def _fit(op: type[Function], gradient: Any, shape: tuple[int, ...], dtype: Any) 
 
 
 def _call_hooks(hooks: Sequence[Callable[[Tensor], Any]], gradient: Any, create_graph: bool) -> Any:
-    """Let tensor hooks see, and replace, a gradient."""
-    tensor = (
-        gradient
-        if isinstance(gradient, Tensor)
-        else Tensor._make(np.asarray(gradient) if not is_array(gradient) else gradient, None)
-    )
-    for hook in hooks:
+    """Let tensor hooks see, and replace, a gradient: a copy, since a pass may share one array among several."""
+    from tinygrad_hw import functional as F
+
+    tensor = F.clone(gradient) if create_graph else Tensor._make(array_module(gradient).array(gradient), None)
+    for hook in tuple(hooks):
         replacement = hook(tensor)
-        if replacement is not None:
-            tensor = replacement
+        if replacement is None:
+            continue
+        if not isinstance(replacement, Tensor):
+            raise TypeError(f"a tensor hook must return a Tensor or None, got {type(replacement).__name__}")
+        if replacement.shape != tensor.shape or replacement.dtype != tensor.dtype:
+            raise RuntimeError(
+                f"a tensor hook must return a gradient {tensor.dtype} {tensor.shape}, got {replacement.dtype} "
+                f"{replacement.shape}"
+            )
+        tensor = replacement
     return tensor if create_graph else tensor._data
+
+
+_accumulating = threading.Lock()  # threads may differentiate into one leaf
 
 
 def _accumulate(leaf: Tensor, gradient: Any, owned: bool, create_graph: bool) -> None:
     """Add ``gradient`` to ``leaf.grad``, in place only where the memory is the leaf's own."""
-    if create_graph:
-        leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
-    elif leaf.grad is not None:
-        if leaf.grad.requires_grad:
-            leaf.grad = Tensor._make(leaf.grad._data + gradient, None)
+    from tinygrad_hw import functional as F
+
+    with _accumulating:
+        before = leaf.grad
+        if create_graph:
+            leaf.grad = F.clone(gradient) if before is None else before + gradient
+        elif before is not None:
+            if before.requires_grad:
+                leaf.grad = Tensor._make(before._data + gradient, None)
+            else:
+                before._data += gradient
+                versions.note_write(before._data)
+        elif leaf._grad_slot is not None:
+            leaf._grad_slot[...] = gradient
+            leaf.grad = Tensor._make(leaf._grad_slot, None)
         else:
-            leaf.grad._data += gradient
-            versions.note_write(leaf.grad._data)
-    elif leaf._grad_slot is not None:
-        leaf._grad_slot[...] = gradient
-        versions.note_write(leaf._grad_slot)
-        leaf.grad = Tensor._make(leaf._grad_slot, None)
-    else:
-        leaf.grad = Tensor._make(
-            gradient if owned and is_array(gradient) else array_module(leaf._data).array(gradient), None
-        )
+            keep = owned and is_array(gradient)
+            leaf.grad = Tensor._make(gradient if keep else array_module(leaf._data).array(gradient), None)

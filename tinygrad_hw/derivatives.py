@@ -8,6 +8,7 @@ from typing import Any
 from tinygrad_hw.autograd import enable_grad
 from tinygrad_hw.backend import Array, array_module, is_array
 from tinygrad_hw.backward_pass import run_backward
+from tinygrad_hw.functional.arithmetic import clone
 from tinygrad_hw.tensor import Tensor
 
 
@@ -104,25 +105,28 @@ def grad(
                 f"grad: the outputs do not depend on input {position} (shape {ins[position].shape}); pass "
                 "allow_unused=True to get None for it"
             )
-    tensors = tuple(
-        result if result is None or isinstance(result, Tensor) else Tensor(_own(result, ins[i]._data))
-        for i, result in enumerate(results)
-    )
+    tensors = tuple(None if result is None else _own(result, ins[i]._data) for i, result in enumerate(results))
     return tensors[0] if isinstance(inputs, Tensor) else tensors
 
 
-def _own(gradient: Array, like: Array) -> Array:
+def _own(gradient: Any, like: Array) -> Tensor:
     """A gradient that the caller may keep and change: passes may share one array among several results."""
-    return array_module(like).array(gradient)
+    return clone(gradient) if isinstance(gradient, Tensor) else Tensor(array_module(like).array(gradient))
 
 
 def _fresh_inputs(inputs: Any) -> list[Tensor]:
-    """Leaves (or views on the tape, where already recorded) that a derivative may be taken with respect to."""
-    return [t if t.requires_grad else t.detach().requires_grad_() for t in map(_as_tensor, _listed(inputs))]
+    """A tensor of its own for each input, to differentiate with respect to: a leaf, or a copy on the input's tape."""
+    return [clone(t) if t.requires_grad else t.detach().requires_grad_() for t in map(_as_tensor, _listed(inputs))]
 
 
 def _as_tensor(value: Any) -> Tensor:
     return value if isinstance(value, Tensor) else Tensor(value)
+
+
+def _one_output(name: str, output: Any) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise TypeError(f"{name}: the function must return one Tensor, got {type(output).__name__}")
+    return output
 
 
 def vjp(func: Callable[..., Tensor], inputs: Any, v: Any = None, *, create_graph: bool = False) -> tuple[Tensor, Any]:
@@ -133,8 +137,8 @@ def vjp(func: Callable[..., Tensor], inputs: Any, v: Any = None, *, create_graph
     """
     with enable_grad():
         tensors = _fresh_inputs(inputs)
-        output = func(*tensors)
-    gradients = grad(output, tensors, v, create_graph=create_graph, allow_unused=False)
+        output = _one_output("vjp", func(*tensors))
+    gradients = grad(output, tensors, v, create_graph=create_graph)
     return (output if create_graph else output.detach()), (
         gradients if isinstance(inputs, (tuple, list)) else gradients[0]
     )
@@ -148,19 +152,20 @@ def hvp(func: Callable[..., Tensor], inputs: Any, v: Any) -> tuple[Tensor, Any]:
     several = isinstance(inputs, (tuple, list))
     with enable_grad():
         tensors = _fresh_inputs(inputs)
-        output = func(*tensors)
-        gradients = grad(output, tensors, create_graph=True)
+        output = _one_output("hvp", func(*tensors))
+        found = grad(output, tensors, create_graph=True, allow_unused=True)
+        gradients = [clone(t) * 0.0 if g is None else g for g, t in zip(found, tensors, strict=True)]
         vectors = [_as_tensor(vector).detach() for vector in _listed(v)]
         for i, (vector, tensor) in enumerate(zip(vectors, tensors, strict=True)):
             if vector.shape != tensor.shape:
                 raise ValueError(f"hvp: vector {i} has shape {vector.shape}, expected {tensor.shape}")
         product = sum((g * vector).sum() for g, vector in zip(gradients, vectors, strict=True))
     if not product.requires_grad:  # a linear function: its gradient is constant
-        found: Sequence[Tensor | None] = [None] * len(tensors)
+        products: Sequence[Tensor | None] = [None] * len(tensors)
     else:
-        found = grad(product, tensors, allow_unused=True)
+        products = grad(product, tensors, allow_unused=True)
     zeros = [Tensor(array_module(t._data).zeros_like(t._data)) for t in tensors]
-    results = [zero if r is None else r for r, zero in zip(found, zeros, strict=True)]
+    results = [zero if r is None else r for r, zero in zip(products, zeros, strict=True)]
     return output.detach(), (tuple(results) if several else results[0])
 
 
@@ -174,7 +179,7 @@ def jacobian(func: Callable[..., Tensor], inputs: Any, *, create_graph: bool = F
     several = isinstance(inputs, (tuple, list))
     with enable_grad():
         tensors = _fresh_inputs(inputs)
-        output = func(*tensors)
+        output = _one_output("jacobian", func(*tensors))
     xp = array_module(output._data)
     rows: list[list[Tensor]] = []
     for k in range(output.size):

@@ -7,14 +7,20 @@ import at the foot of this file closes that circle (functional -> autograd -> te
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_hw import versions
-from tinygrad_hw.backend import Array, array_module, device_of, is_array, to_device, to_numpy
-from tinygrad_hw.operands import get_default_dtype
+from tinygrad_hw.backend import Array, device_of, is_array, parse_device, to_numpy
+from tinygrad_hw.operands import numbers_of
+
+
+def raw_of(value: Any) -> Any:
+    """The array of a Tensor; anything else as it is."""
+    return value._data if isinstance(value, Tensor) else value
 
 
 class Tensor:
@@ -36,12 +42,14 @@ class Tensor:
     _leaf: bool = False  # a leaf that wants a gradient
     _hooks: list[Callable[[Tensor], Tensor | None]] | None = None
     _grad_slot: Array | None = None  # where a flat optimiser wants the gradient written
-    grad: Tensor | None = None
+    _grad: Tensor | None = None
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
-        self._data = (
-            data if is_array(data) else np.asarray(data, dtype=None if hasattr(data, "dtype") else _dtype_for(data))
-        )
+        if isinstance(data, Tensor):
+            data = data._data[...]
+        elif not is_array(data):
+            data = numbers_of(data)
+        self._data = data
         self._node = None
         if requires_grad:
             self.requires_grad = True
@@ -63,14 +71,38 @@ class Tensor:
 
     @data.setter
     def data(self, array: Any) -> None:
-        array = array._data if isinstance(array, Tensor) else array
+        array = raw_of(array)
         if array is not self._data:
+            if not is_array(array):
+                raise TypeError(f"data: expected an array or a Tensor, got {type(array).__name__}")
             if tuple(array.shape) != self.shape:
                 raise ValueError(f"data: expected shape {self.shape}, got {tuple(array.shape)}")
             if array.dtype != self.dtype:
                 self._grad_slot = None
             self._data = array
         versions.note_write(self._data)
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient, or None. May be set to a Tensor of this tensor's shape, dtype and device."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: Tensor | None) -> None:
+        if gradient is not None:
+            if not isinstance(gradient, Tensor):
+                raise TypeError(f"grad: expected a Tensor or None, got {type(gradient).__name__}")
+            self._must_match("grad", gradient._data)
+        self._grad = gradient
+
+    def _must_match(self, name: str, array: Any) -> None:
+        if not is_array(array):
+            raise TypeError(f"{name}: expected an array or a Tensor, got {type(array).__name__}")
+        found = (array.dtype, tuple(array.shape), device_of(array))
+        if found != (self.dtype, self.shape, self.device):
+            raise ValueError(
+                f"{name}: expected {self.dtype} {self.shape} on {self.device}, got {found[0]} {found[1]} on {found[2]}"
+            )
 
     @property
     def requires_grad(self) -> bool:
@@ -83,8 +115,8 @@ class Tensor:
             if value:
                 return
             raise RuntimeError("requires_grad: only a leaf can be switched off; use detach() for a computed tensor")
-        if value and self.dtype.kind not in "fc":
-            raise TypeError(f"requires_grad: expected a floating dtype, got {self.dtype}")
+        if value and self.dtype.kind != "f":
+            raise TypeError(f"requires_grad: expected a real floating dtype, got {self.dtype}")
         self._leaf = bool(value)
 
     @property
@@ -158,6 +190,19 @@ class Tensor:
         array = self.numpy()
         return np.array(array, dtype=dtype) if copy or dtype is not None else array
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        name = function.__name__
+        ours = f"tinygrad_hw.functional.{name}, or " if name in F.__all__ else ""
+        raise TypeError(f"numpy.{name} does not take tensors: use {ours}t.detach().numpy()")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self._node is not None:
+            raise RuntimeError("only leaves can be copied or pickled: this tensor was computed; detach() it first")
+        return _rebuilt, (type(self), self._data, self._leaf)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.size == 1 else format(repr(self), spec)
+
     def __float__(self) -> float:
         return float(self._data)
 
@@ -178,8 +223,7 @@ class Tensor:
             raise TypeError("iteration over a tensor without axes")
         return (self[i] for i in range(len(self)))
 
-    def __hash__(self) -> int:
-        return id(self)
+    __hash__ = object.__hash__  # by identity; == compares entries
 
     def __repr__(self) -> str:
         body = np.array2string(to_numpy(self._data), separator=", ", prefix="tensor(", precision=4)
@@ -233,8 +277,6 @@ class Tensor:
 
     def retain_grad(self) -> None:
         """Keep the gradient of a computed tensor in ``.grad`` as well."""
-        import weakref
-
         if self._node is not None:
             reference = weakref.ref(self)
 
@@ -247,19 +289,32 @@ class Tensor:
 
     # -------------------------------------------------------------------------------------------------- change in place
 
-    def _write(self, name: str, value: Array) -> Tensor:
-        if self.requires_grad and is_grad_enabled():
+    def _on_tape(self, other: Any) -> bool:
+        """Whether an operation on the two would be recorded."""
+        return is_grad_enabled() and (self.requires_grad or (isinstance(other, Tensor) and other.requires_grad))
+
+    def _write(self, name: str, value: Any) -> Tensor:
+        if self._on_tape(value):
             raise RuntimeError(
-                f"{name}: a tensor that requires a gradient cannot be changed in place while recording; write "
-                "x = x + ... instead, or wrap a plain update in no_grad()"
+                f"{name}: a tensor that requires a gradient cannot be changed in place, or written into another, while "
+                "recording; write x = x + ... instead, or wrap a plain update in no_grad()"
             )
-        self._data[...] = value
+        self._data[...] = raw_of(value)
         versions.note_write(self._data)
         return self
 
+    def _augmented(self, name: str, function: Callable[[Any, Any], Any], other: Any) -> Tensor:
+        """``x += other``: a new tensor where it must be recorded (``total += loss``), else a change in place."""
+        if not self._leaf and self._on_tape(other):
+            return function(self, other)
+        value = function(self._data, raw_of(other))
+        if not np.can_cast(value.dtype, self.dtype, "same_kind"):
+            raise TypeError(f"{name}: a result {value.dtype} cannot be stored in a tensor {self.dtype}")
+        return self._write(name, value)
+
     def copy_(self, other: Any) -> Tensor:
         """Overwrite the values with those of ``other`` (broadcast, cast)."""
-        return self._write("copy_", _raw(other))
+        return self._write("copy_", other)
 
     def zero_(self) -> Tensor:
         return self._write("zero_", 0)
@@ -268,18 +323,20 @@ class Tensor:
         return self._write("fill_", value)
 
     def __iadd__(self, other: Any) -> Tensor:
-        return self._write("+=", self._data + _raw(other))
+        return self._augmented("+=", F.add, other)
 
     def __isub__(self, other: Any) -> Tensor:
-        return self._write("-=", self._data - _raw(other))
+        return self._augmented("-=", F.sub, other)
 
     def __imul__(self, other: Any) -> Tensor:
-        return self._write("*=", self._data * _raw(other))
+        return self._augmented("*=", F.mul, other)
 
     def __itruediv__(self, other: Any) -> Tensor:
-        return self._write("/=", self._data / _raw(other))
+        return self._augmented("/=", F.div, other)
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(value, Tensor) and not value.requires_grad and _same_memory(value._data, self._data, key):
+            return  # x[key] += 1 on plain data, done already through the view x[key]
         raise TypeError(
             "tensors are not assigned into: use where(mask, value, x), x.index_add(axis, index, source) or "
             "concatenate([...]); for plain data without gradient write to x.data[...]"
@@ -295,6 +352,8 @@ class Tensor:
         for arg in args:
             if isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda"):
                 device = arg
+            elif isinstance(arg, str) and arg not in np.sctypeDict:
+                parse_device(arg)  # raises: it names neither a device nor a dtype
             elif isinstance(arg, Tensor):
                 dtype, device = arg.dtype, arg.device
             else:
@@ -306,9 +365,6 @@ class Tensor:
 
     def cpu(self) -> Tensor:
         return self.to("cpu")
-
-    def cuda(self) -> Tensor:
-        return self.to("cuda")
 
     def float(self) -> Tensor:
         return self.to(np.float32)
@@ -388,13 +444,13 @@ class Tensor:
         return F.ge(self, other)
 
     def __invert__(self) -> Tensor:
-        return F.logical_not(self)
+        return F.logical_not(_boolean("~", self))
 
     def __and__(self, other: Any) -> Tensor:
-        return F.logical_and(self, other)
+        return F.logical_and(_boolean("&", self), _boolean("&", other))
 
     def __or__(self, other: Any) -> Tensor:
-        return F.logical_or(self, other)
+        return F.logical_or(_boolean("|", self), _boolean("|", other))
 
     def __getattr__(self, name: str) -> Any:
         """``x.exp()`` is ``F.exp(x)``: for every function of :mod:`tinygrad_hw.functional` but FUNCTIONS_ONLY."""
@@ -406,56 +462,29 @@ class Tensor:
         return sorted({*super().__dir__(), *METHODS})
 
 
-def _dtype_for(data: Any) -> np.dtype | None:
-    """The default floating dtype for Python floats, int64 for ints, bool for bools."""
-    kind = np.asarray(data).dtype.kind
-    return get_default_dtype() if kind == "f" else None
+def _rebuilt(kind: type[Tensor], array: Array, leaf: bool) -> Tensor:
+    """A leaf out of a copy or a pickle."""
+    tensor = kind.__new__(kind)
+    tensor._data, tensor._node = array, None
+    if leaf:
+        tensor._leaf = True
+    return tensor
 
 
-def _raw(value: Any) -> Any:
-    return value._data if isinstance(value, Tensor) else value
+def _same_memory(view: Array, array: Array, key: Any) -> bool:
+    """Whether ``view`` is ``array[key]``, not a copy of it."""
+    if not isinstance(array, np.ndarray) or view.base is None:
+        return False
+    target = array[raw_of(key)]
+    return isinstance(target, np.ndarray) and target.__array_interface__ == view.__array_interface__
 
 
-def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """A new leaf with a copy of ``data``.
+def _boolean(operator_: str, value: Any) -> Any:
+    """Refuse what would give another result than Python's or NumPy's operator does."""
+    if np.result_type(raw_of(value)).kind != "b":
+        raise TypeError(f"{operator_}: expected booleans, got {np.result_type(raw_of(value))}")
+    return value
 
-    Args:
-        data: numbers, nested lists, an array or a Tensor. Python floats become the default dtype (float32), integers
-            int64; arrays keep their dtype.
-        dtype: NumPy dtype or its name.
-        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; default: where ``data`` is, else the CPU.
-        requires_grad: whether ``.grad`` is wanted.
-
-    Raises:
-        TypeError: ``data`` is no rectangular collection of numbers, or ``requires_grad`` with an integer dtype.
-        DeviceError: the device is unknown or missing.
-    """
-    raw = _raw(data)
-    if not is_array(raw):
-        if dtype is None and not isinstance(raw, np.generic):
-            dtype = _dtype_for(raw)
-        raw = np.asarray(raw)
-        if raw.dtype.kind not in "biufc":
-            raise TypeError(f"tensor: expected numbers, got {raw.dtype} from {type(data).__name__}")
-    array = array_module(raw).array(raw, dtype=dtype)
-    return Tensor(array if device is None else to_device(array, device), requires_grad)
-
-
-def _creation(fill: str) -> Callable[..., Tensor]:
-    def make(*shape: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False) -> Tensor:
-        sizes = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
-        array = getattr(np, fill)(sizes, dtype=dtype or get_default_dtype())
-        return Tensor(to_device(array, device), requires_grad)
-
-    make.__name__ = make.__qualname__ = fill
-    make.__doc__ = (
-        f"A tensor of {fill}, of the given shape: ``{fill}(2, 3)`` or ``{fill}((2, 3))``; dtype as ``tensor``."
-    )
-    return make
-
-
-zeros = _creation("zeros")
-ones = _creation("ones")
 
 # Below this line: the circle described at the top.
 from tinygrad_hw import functional as F  # noqa: E402

@@ -99,6 +99,14 @@ RECORDS = [
         failures=(MISMATCH,),
     ),
     Record(
+        "clone",
+        samples=of_shapes(((3, 4),), ((2, 3, 5),), ((),), ((0, 3),)),
+        numpy=np.copy,
+        hand=lambda g, a: (g,),
+        torch=lambda torch, a: a.clone(),
+        stable=True,
+    ),
+    Record(
         "neg",
         samples=of_shapes(((3, 4),), ((2, 3, 5),), ((),), ((0, 3),)),
         numpy=np.negative,

@@ -102,6 +102,34 @@ class TestTensor:
         with pytest.raises(TypeError):
             np.exp(tg.tensor([1.0], requires_grad=True))
 
+    def test_numpy_names_what_to_use_instead(self):
+        with pytest.raises(TypeError, match=r"numpy.sum does not take tensors: use tinygrad_hw.functional.sum"):
+            np.sum(tg.tensor([1.0]))
+
+    def test_format(self):
+        assert f"{tg.tensor(1.23456):.2f}" == "1.23"
+
+    def test_a_misspelt_device_is_no_dtype(self):
+        with pytest.raises(tg.DeviceError, match="unknown device 'gpu'"):
+            tg.tensor([1.0]).to("gpu")
+
+    def test_what_a_gradient_may_be(self):
+        x = tg.tensor([1.0], requires_grad=True)
+        with pytest.raises(TypeError, match="grad: expected a Tensor or None, got ndarray"):
+            x.grad = np.ones(1)
+        with pytest.raises(TypeError, match="data: expected an array or a Tensor, got list"):
+            x.data = [1.0]
+
+    def test_operators_of_booleans(self):
+        mask = tg.tensor([True, False])
+        assert (mask & True).tolist() == [True, False] and (~mask).tolist() == [False, True]
+        with pytest.raises(TypeError, match="&: expected booleans, got int64"):
+            tg.tensor([6]) & tg.tensor([3])
+
+    def test_rows_of_unequal_length(self):
+        with pytest.raises(TypeError, match="rows of equal length"):
+            tg.tensor([[1], [1, 2]])
+
     def test_an_unknown_attribute_is_an_attribute_error(self):
         with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
             _ = tg.tensor([1.0]).nonsense

@@ -88,6 +88,17 @@ def test_vjp_and_jacobian_agree_with_the_matrix():
     np.testing.assert_array_equal(tg.jacobian(lambda t: F.matmul(tg.tensor(matrix), t), x).numpy(), matrix)
 
 
+def test_one_tensor_in_two_places_has_two_gradients():
+    x = double([2.0, 3.0])
+    _, (first, second) = tg.vjp(lambda a, b: a * b * b, (x, x), np.ones(2))
+    assert first.tolist() == [4.0, 9.0] and second.tolist() == [8.0, 18.0]
+
+
+def test_hvp_gives_zeros_for_an_input_that_is_not_used():
+    _, (used, unused) = tg.hvp(lambda a, b: F.sum(a * a), (double([1.0]), double([1.0])), (np.ones(1), np.ones(1)))
+    assert used.item() == 2.0 and unused.item() == 0.0
+
+
 def test_jacobian_of_several_inputs_and_unused_ones():
     a, b = double([1.0, 2.0]), double([[3.0]])
     ja, jb = tg.jacobian(lambda a, b: a * a, (a, b))
@@ -163,17 +174,36 @@ class TestGradcheck:
         class ConstantAtSecondOrder(tg.Function):
             @staticmethod
             def forward(ctx, x):
-                ctx.x = x
+                ctx.twice = x * 2.0  # a constant to create_graph=True
                 return x * x
 
             @staticmethod
             def backward(ctx, grad):
-                return grad * ctx.x * 2.0
+                return grad * ctx.twice
 
         x = double([1.0, 2.0])
         assert tg.gradcheck(ConstantAtSecondOrder.apply, x)
         with pytest.raises(tg.GradcheckError, match="second-order gradient of input 0"):
             tg.gradcheck(lambda t: ConstantAtSecondOrder.apply(t) * t, x, order=2)
+        with pytest.raises(tg.GradcheckError, match="second-order gradient of input 0"):
+            tg.gradcheck(ConstantAtSecondOrder.apply, x, order=2)  # whose gradient is not on the tape at all
+
+    def test_small_derivatives_are_held_to_the_same_digits(self):
+        class Wrong(tg.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x * 1e-9
+
+            @staticmethod
+            def backward(ctx, grad):
+                return grad * 3e-9
+
+        with pytest.raises(tg.GradcheckError, match="ratio 3"):
+            tg.gradcheck(Wrong.apply, double([1.0, 2.0]))
+
+    def test_an_output_that_was_cut_off_counts(self):
+        with pytest.raises(tg.GradcheckError, match="input 0"):
+            tg.gradcheck(lambda x: (x * 2.0, x.detach() * 3.0), double([1.0, 2.0]))
 
     def test_never_passes_silently(self):
         with pytest.raises(tg.GradcheckError, match="no input requires a gradient"):

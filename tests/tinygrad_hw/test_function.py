@@ -135,6 +135,68 @@ def test_a_saved_intermediate_cannot_be_differentiated_twice_and_says_so():
         tg.grad(Cube.apply(x), x, create_graph=True)
 
 
+def test_an_operand_kept_as_an_attribute_is_refused_at_second_order():
+    class Square(tg.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.x = x
+            return x * x
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad * ctx.x * 2.0
+
+    x = tg.tensor(np.array([3.0]), requires_grad=True)
+    assert tg.grad(Square.apply(x), x).item() == 6.0
+    with pytest.raises(tg.NotTwiceDifferentiableError, match=r"Square: ctx\.x is an input or output of forward"):
+        tg.grad(Square.apply(x), x, create_graph=True)
+
+
+def test_lists_serve_as_tuples_and_a_missing_gradient_is_refused():
+    class Both(tg.Function):
+        broadcasts = True
+
+        @staticmethod
+        def forward(ctx, a, b):
+            return [a + b, a - b]
+
+        @staticmethod
+        def backward(ctx, g, h):
+            return [g + h, g - h]
+
+    a, b = tg.tensor(2.0, requires_grad=True), tg.tensor(5.0, requires_grad=True)
+    total, _ = Both.apply(a, b)
+    total.backward()
+    assert (a.grad.item(), b.grad.item()) == (1.0, 1.0)
+
+    class Few(Both):
+        @staticmethod
+        def forward(ctx, a, b):
+            return a + b
+
+        @staticmethod
+        def backward(ctx, g):
+            return g
+
+    with pytest.raises(RuntimeError, match="Few: backward returned 1 gradients for 2 arguments"):
+        Few.apply(a, b).backward()
+
+
+def test_a_users_own_exception_arrives_as_it_is():
+    class Own(ValueError):
+        def __init__(self, first, second):
+            super().__init__(first, second)
+
+    class Raises(tg.Function):
+        @staticmethod
+        def forward(ctx, x):
+            raise Own(1, 2)
+
+    with pytest.raises(Own) as caught:
+        Raises.apply(tg.tensor([1.0]))
+    assert "Raises" in caught.value.__notes__[0]
+
+
 def test_one_array_as_variable_and_as_constant_is_refused_at_second_order():
     x = tg.tensor(np.array([2.0]), requires_grad=True)
     assert tg.grad(x * x.data, x).item() == 2.0

@@ -192,7 +192,7 @@ def test_a_parameter_copies_what_it_is_given():
     assert nn.Parameter([1.5]).dtype == np.float32 and nn.Parameter([1.5]).numpy is not None
     assert not nn.Parameter(np.arange(3), requires_grad=False).requires_grad
     assert repr(nn.Parameter([1.5])) == "Parameter tensor([1.5], requires_grad=True)"
-    with pytest.raises(TypeError, match="requires_grad: expected a floating dtype, got int64"):
+    with pytest.raises(TypeError, match="requires_grad: expected a real floating dtype, got int64"):
         nn.Parameter([1, 2])
 
 

@@ -279,11 +279,12 @@ def test_replaced_data_and_gradients_are_taken_in():
     optimizer.step()
     np.testing.assert_array_equal(p.detach().numpy(), [0, 1, 2])
     assert np.shares_memory(p.data, optimizer._buffers[0].values)
-    p.grad = tg.tensor(np.array([1.0, 1.0]))
-    with pytest.raises(RuntimeError, match=r"expected a gradient float64 \(3,\) on cpu, got float64 \(2,\) on cpu"):
-        optimizer.step()
-    p.grad = tg.tensor([1.0, 1.0, 1.0])
-    with pytest.raises(RuntimeError, match=r"expected a gradient float64 \(3,\) on cpu, got float32 \(3,\) on cpu"):
+    with pytest.raises(ValueError, match=r"grad: expected float64 \(3,\) on cpu, got float64 \(2,\) on cpu"):
+        p.grad = tg.tensor(np.array([1.0, 1.0]))
+    with pytest.raises(ValueError, match=r"grad: expected float64 \(3,\) on cpu, got float32 \(3,\) on cpu"):
+        p.grad = tg.tensor([1.0, 1.0, 1.0])
+    p.data = np.array([1.0, 2.0, 3.0], np.float32)
+    with pytest.raises(RuntimeError, match=r"holds it as float64 \(3,\) on cpu, but it is now float32"):
         optimizer.step()
 
 

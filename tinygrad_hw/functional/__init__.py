@@ -1,7 +1,7 @@
 """Differentiable operations, one file per family. Each takes Tensors (recorded) or plain arrays (plain arrays back)."""
 
 from tinygrad_hw.functional.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
-from tinygrad_hw.functional.arithmetic import add, cast, div, expand, mul, neg, sub, sum_to, to_device
+from tinygrad_hw.functional.arithmetic import add, cast, clone, div, expand, mul, neg, sub, sum_to, to_device
 from tinygrad_hw.functional.classification import cross_entropy, nll_loss
 from tinygrad_hw.functional.comparison import (
     argmax,
@@ -74,7 +74,16 @@ from tinygrad_hw.functional.shape import (
 )
 from tinygrad_hw.functional.softmax import log_softmax, logsumexp, softmax
 from tinygrad_hw.functional.spectral import svd_project
-from tinygrad_hw.functional.straight_through import binarize, quantize, ste_clip, ste_round, ste_sign, ternarize
+from tinygrad_hw.functional.straight_through import (
+    binarize,
+    quantize,
+    ste_clip,
+    ste_round,
+    ste_sign,
+    straight_through,
+    ternarize,
+)
+from tinygrad_hw.functional.subspace import subspace_project
 from tinygrad_hw.functional.trigonometric import (
     acos,
     acosh,
@@ -110,6 +119,7 @@ __all__: list[str] = [
     "ceil",
     "cholesky",
     "clip",
+    "clone",
     "cofactors",
     "concatenate",
     "cos",
@@ -204,7 +214,9 @@ __all__: list[str] = [
     "ste_clip",
     "ste_round",
     "ste_sign",
+    "straight_through",
     "sub",
+    "subspace_project",
     "sum",
     "sum_to",
     "svd",

@@ -9,10 +9,10 @@ import numpy as np
 
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import Array, array_module
-from tinygrad_hw.functional.comparison import raw
 from tinygrad_hw.functional.elementwise import gate
 from tinygrad_hw.functional.exponential import erf, erf_of, exp
 from tinygrad_hw.functional.trigonometric import tanh
+from tinygrad_hw.tensor import raw_of
 
 __all__ = ["elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus"]
 
@@ -31,7 +31,7 @@ class Relu(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        return gate(grad, raw(ctx.saved_tensors[0]) > 0)
+        return gate(grad, raw_of(ctx.saved_tensors[0]) > 0)
 
 
 class LeakyRelu(Function):
@@ -49,7 +49,7 @@ class LeakyRelu(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        positive = raw(ctx.saved_tensors[0]) > 0
+        positive = raw_of(ctx.saved_tensors[0]) > 0
         return gate(grad, positive) + gate(ctx.negative_slope * grad, ~positive)
 
 
@@ -69,7 +69,7 @@ class Elu(Function):
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
         x, y = ctx.saved_tensors
-        positive = raw(x) > 0
+        positive = raw_of(x) > 0
         return gate(grad, positive) + gate(grad * (y + ctx.alpha), ~positive)
 
 
@@ -134,7 +134,7 @@ class Softplus(Function):
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
         z = ctx.beta * ctx.saved_tensors[0]
-        above = raw(z) > ctx.threshold
+        above = raw_of(z) > ctx.threshold
         return gate(grad, above) + gate(grad * sigmoid(z), ~above)
 
 

@@ -11,7 +11,7 @@ from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import Array, DeviceError, array_module, device_of, parse_device
 from tinygrad_hw.tensor import Tensor
 
-__all__ = ["add", "cast", "div", "expand", "mul", "neg", "sub", "sum_to", "to_device"]
+__all__ = ["add", "cast", "clone", "div", "expand", "mul", "neg", "sub", "sum_to", "to_device"]
 
 
 class Add(Function):
@@ -129,6 +129,18 @@ class SumTo(Function):
         return expand(grad, ctx.shape)
 
 
+class Clone(Function):
+    """z = a, copied; ∂z/∂a = 1."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Any) -> Any:
+        return a.copy()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        return grad
+
+
 class Expand(Function):
     """Repeat along axes of size 1 (and new leading axes) without copying; its derivative sums over them."""
 
@@ -191,6 +203,11 @@ def div(a: Any, b: Any) -> Any:
 def neg(a: Any) -> Any:
     """-a, entry by entry. Raises TypeError for booleans."""
     return Neg.apply(a)
+
+
+def clone(a: Any) -> Any:
+    """A copy in memory of its own, on the tape: the gradient passes through."""
+    return Clone.apply(a)
 
 
 def sum_to(a: Any, shape: tuple[int, ...]) -> Any:

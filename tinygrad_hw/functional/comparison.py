@@ -8,17 +8,12 @@ import numpy as np
 
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import array_module
-from tinygrad_hw.tensor import Tensor
+from tinygrad_hw.tensor import raw_of
 
 __all__ = [
     "argmax", "argmin", "eq", "ge", "gt", "isfinite", "isinf", "isnan", "le", "logical_and", "logical_not",
     "logical_or", "lt", "ne", "one_hot",
 ]  # fmt: skip
-
-
-def raw(value: Any) -> Any:
-    """The array in a Tensor, anything else as it is: what a backward makes its masks of, which have no gradient."""
-    return value._data if isinstance(value, Tensor) else value
 
 
 class Eq(Function):
@@ -237,7 +232,7 @@ def one_hot(index: Any, num_classes: int = -1) -> Any:
     ``num_classes`` -1 takes the greatest class number plus one. A number out of range raises ValueError on the CPU; the
     check would make a GPU wait, so there it gives zeros. Raises TypeError where ``index`` holds no integers.
     """
-    array = raw(index)
+    array = raw_of(index)
     dtype = getattr(array, "dtype", None)
     if dtype is None or dtype.kind not in "iu":
         raise TypeError(f"one_hot: expected an array of integers, got {dtype or type(index).__name__}")

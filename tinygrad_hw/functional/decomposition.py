@@ -22,7 +22,7 @@ from tinygrad_hw.functional.arithmetic import div
 from tinygrad_hw.functional.linalg import check_square, flipped, solve
 from tinygrad_hw.functional.matmul import matmul
 from tinygrad_hw.functional.shape import concatenate, tril
-from tinygrad_hw.tensor import Tensor
+from tinygrad_hw.tensor import Tensor, raw_of
 
 __all__ = ["eigh", "qr", "svd"]
 
@@ -49,7 +49,7 @@ class Qr(Function):
     @staticmethod
     def backward(ctx: Any, grad_q: Any, grad_r: Any) -> Any:
         q, r = ctx.saved_tensors
-        _refuse_dependent(_raw(r), q.shape[-2])
+        _refuse_dependent(raw_of(r), q.shape[-2])
         m = r @ flipped(grad_r) - flipped(grad_q) @ q
         left = grad_q + q @ (tril(m) + flipped(tril(m, -1)))
         return flipped(solve(r, flipped(left)))
@@ -89,7 +89,7 @@ class Svd(Function):
             return grad
         rows, columns, v = u.shape[-2], vh.shape[-1], flipped(vh)
         size = s.shape[-1]
-        raw = _raw(s)
+        raw = raw_of(s)
         tolerance = _tolerance(raw, max(rows, columns))
         _refuse_equal("svd: singular values", raw, tolerance, uses_u | uses_v)
         null = raw <= tolerance
@@ -136,16 +136,12 @@ class Eigh(Function):
         used = _columns_used(grad_v)
         if not used.any():
             return grad
-        raw = _raw(w)
+        raw = raw_of(w)
         tolerance = _tolerance(raw, raw.shape[-1])
         _refuse_equal("eigh: eigenvalues", raw, tolerance, used)
         x = turned @ grad_v
         gaps = _reciprocal(w[..., None, :] - w[..., :, None], tolerance[..., None])
         return grad + v @ ((x - flipped(x)) * gaps / 2) @ turned
-
-
-def _raw(x: Any) -> Array:
-    return x._data if isinstance(x, Tensor) else x
 
 
 def _tolerance(values: Array, size: int) -> Array:
@@ -158,7 +154,7 @@ def _columns_used(grad: Any) -> np.ndarray:
     """Which columns of a matrix of vectors have a gradient; all where that gradient is itself differentiated."""
     if isinstance(grad, Tensor) and grad.requires_grad:
         return np.ones((*grad.shape[:-2], grad.shape[-1]), dtype=bool)
-    return to_numpy((_raw(grad) != 0).any(axis=-2))
+    return to_numpy((raw_of(grad) != 0).any(axis=-2))
 
 
 def _refuse_dependent(r: Array, rows: int) -> None:
@@ -185,8 +181,8 @@ def _refuse_equal(what: str, values: Array, tolerance: Array, used: np.ndarray) 
 
 def _reciprocal(x: Any, tolerance: Array) -> Any:
     """1 / x, and 0 where |x| is within the tolerance, without ever dividing by zero on the way."""
-    small = (abs(_raw(x)) <= tolerance).astype(x.dtype)
-    return div(1 - small, x + small * (1 + abs(_raw(x))))
+    small = (abs(raw_of(x)) <= tolerance).astype(x.dtype)
+    return div(1 - small, x + small * (1 + abs(raw_of(x))))
 
 
 def qr(a: Any) -> tuple[Any, Any]:

@@ -9,9 +9,8 @@ import numpy as np
 
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import Array, array_module
-from tinygrad_hw.functional.comparison import raw
 from tinygrad_hw.operands import get_default_dtype
-from tinygrad_hw.tensor import Tensor
+from tinygrad_hw.tensor import Tensor, raw_of
 
 __all__ = [
     "abs", "ceil", "clip", "floor", "masked", "maximum", "minimum", "reciprocal", "round", "sign", "sqrt", "square",
@@ -88,7 +87,7 @@ class Abs(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        x = raw(ctx.saved_tensors[0])
+        x = raw_of(ctx.saved_tensors[0])
         return grad * array_module(x).sign(x)
 
 
@@ -167,7 +166,7 @@ def gate(grad: Any, mask: Any) -> Any:
 
 def nonzero(y: Any) -> Any:
     """``y`` with 1 in place of 0: a denominator under a numerator that is 0 there, for the quotient to be 0."""
-    return y + (raw(y) == 0)
+    return y + (raw_of(y) == 0)
 
 
 class Masked(Function):
@@ -230,7 +229,7 @@ class Maximum(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        (a, b), (wants_a, wants_b) = map(raw, ctx.saved_tensors), ctx.needs_input_grad
+        (a, b), (wants_a, wants_b) = map(raw_of, ctx.saved_tensors), ctx.needs_input_grad
         ga = _where_chosen(grad, a > b, a >= b) if wants_a else None
         return ga, _where_chosen(grad, b > a, b >= a) if wants_b else None
 
@@ -248,7 +247,7 @@ class Minimum(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        (a, b), (wants_a, wants_b) = map(raw, ctx.saved_tensors), ctx.needs_input_grad
+        (a, b), (wants_a, wants_b) = map(raw_of, ctx.saved_tensors), ctx.needs_input_grad
         ga = _where_chosen(grad, a < b, a <= b) if wants_a else None
         return ga, _where_chosen(grad, b < a, b <= a) if wants_b else None
 
@@ -271,7 +270,7 @@ class Clip(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        x, low, high, y = map(raw, ctx.saved_tensors)
+        x, low, high, y = map(raw_of, ctx.saved_tensors)
         wants_x, wants_low, wants_high = ctx.needs_input_grad
         gx = gate(grad, y == x) if wants_x else None
         g_low = g_high = None
@@ -332,11 +331,13 @@ def masked(x: Any, mask: Any) -> Any:
     """A floating ``x`` where the boolean ``mask`` is True, else 0; the two broadcast (ValueError where they do not).
 
     Unlike the product x · mask it does not let an infinity or NaN of ``x`` through where the mask is False.
-    Raises TypeError where ``x`` holds no floating-point numbers.
+    Raises TypeError where ``x`` holds no floating-point numbers or ``mask`` no booleans.
     """
     dtype = getattr(x, "dtype", None)
     if dtype not in _BITS:
         raise TypeError(f"masked: expected floating-point numbers, got {dtype or type(x).__name__}")
+    if raw_of(mask).dtype != bool:
+        raise TypeError(f"masked: expected a boolean mask, got {raw_of(mask).dtype}")
     return Masked.apply(x, mask)
 
 
@@ -349,7 +350,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     """
     if not (hasattr(a, "dtype") or hasattr(b, "dtype")):  # two numbers
         a = np.asarray(a, dtype=get_default_dtype() if isinstance(a, float) or isinstance(b, float) else None)
-        a = array_module(raw(condition)).asarray(a)
+        a = array_module(raw_of(condition)).asarray(a)
     return Where.apply(condition, a, b)
 
 

@@ -9,9 +9,8 @@ import numpy as np
 
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import Array, array_module
-from tinygrad_hw.functional.comparison import raw
 from tinygrad_hw.functional.elementwise import gate, where
-from tinygrad_hw.tensor import Tensor
+from tinygrad_hw.tensor import Tensor, raw_of
 
 __all__ = ["erf", "exp", "expm1", "log", "log1p", "pow"]
 
@@ -53,7 +52,7 @@ class Pow(Function):
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
         x, p, y = ctx.saved_tensors
-        base, exponent = raw(x), raw(p)
+        base, exponent = raw_of(x), raw_of(p)
         gx = gp = None
         if ctx.needs_input_grad[0]:
             if hasattr(exponent, "dtype"):

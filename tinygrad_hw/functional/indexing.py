@@ -13,20 +13,16 @@ import numpy as np
 
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import Array, array_module, device_of, is_array, to_device
-from tinygrad_hw.tensor import Tensor
+from tinygrad_hw.tensor import raw_of
 
 __all__ = ["embedding", "getitem", "index_add", "index_select", "take_along_axis"]
 
 Key = tuple[Any, ...]
 
 
-def _raw(value: Any) -> Any:
-    return value._data if isinstance(value, Tensor) else value
-
-
 def _index_array(index: Any, device: str) -> Any:
     """An array to index with, on ``device``: from a Tensor, an array or a list; anything else as it is."""
-    index = _raw(index)
+    index = raw_of(index)
     if isinstance(index, np.integer):
         return int(index)
     if isinstance(index, (list, np.generic)):
@@ -141,7 +137,7 @@ class IndexAdd(Function):
 
 def scatter(source: Any, shape: tuple[int, ...], key: Key) -> Any:
     """Zeros of ``shape`` with ``source`` added at ``key``, entries named several times receiving every summand."""
-    return _Scatter.apply(source, shape, _normalised(key, device_of(_raw(source))))
+    return _Scatter.apply(source, shape, _normalised(key, device_of(raw_of(source))))
 
 
 def getitem(x: Any, key: Any) -> Any:
@@ -151,7 +147,7 @@ def getitem(x: Any, key: Any) -> Any:
     names an entry several times. Slices give views. Raises IndexError where an index is out of range (on a GPU CuPy
     wraps an array's indices around instead) or is neither integer nor boolean.
     """
-    return Getitem.apply(x, _normalised(key, device_of(_raw(x))))
+    return Getitem.apply(x, _normalised(key, device_of(raw_of(x))))
 
 
 def _along(name: str, x: Any, axis: int, index: Any) -> Key:
@@ -175,7 +171,7 @@ def index_select(x: Any, axis: int, index: Any) -> Any:
 
     Raises TypeError for indices that are no integers, IndexError for those out of range.
     """
-    array = _integers("index_select", index, device_of(_raw(x)))
+    array = _integers("index_select", index, device_of(raw_of(x)))
     if array.ndim != 1:
         raise ValueError(f"index_select: expected an index with one axis, got shape {tuple(array.shape)}")
     return getitem(x, _along("index_select", x, axis, array))
@@ -188,7 +184,7 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
     taken repeatedly. Raises TypeError, ValueError or IndexError for indices that are no integers, have other axes, or
     are out of range.
     """
-    device = device_of(_raw(x))
+    device = device_of(raw_of(x))
     array = _integers("take_along_axis", indices, device)
     if array.ndim != x.ndim:
         raise ValueError(f"take_along_axis: expected indices with {x.ndim} axes, got shape {tuple(array.shape)}")
@@ -210,7 +206,7 @@ def embedding(weight: Any, index: Any, padding_idx: int | None = None) -> Any:
         if not -weight.shape[0] <= padding_idx < weight.shape[0]:
             raise IndexError(f"embedding: padding_idx {padding_idx} is out of range for {weight.shape[0]} rows")
         padding_idx %= weight.shape[0]
-    key = (_integers("embedding", index, device_of(_raw(weight))),)
+    key = (_integers("embedding", index, device_of(raw_of(weight))),)
     return Embedding.apply(weight, key, padding_idx)
 
 
@@ -222,7 +218,7 @@ def index_add(x: Any, axis: int, index: Any, source: Any) -> Any:
     Raises ValueError unless ``index`` has one axis and ``source`` has x's shape with ``axis`` as long as ``index``;
     TypeError for indices that are no integers; IndexError for those out of range.
     """
-    array = _integers("index_add", index, device_of(_raw(x)))
+    array = _integers("index_add", index, device_of(raw_of(x)))
     key = _along("index_add", x, axis, array)
     position = len(key) - 1
     expected = (*x.shape[:position], array.size, *x.shape[position + 1 :])

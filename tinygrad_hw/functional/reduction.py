@@ -15,10 +15,9 @@ from typing import Any
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import Array, array_module
 from tinygrad_hw.functional.arithmetic import expand
-from tinygrad_hw.functional.comparison import raw
 from tinygrad_hw.functional.elementwise import abs, gate, nonzero, where
 from tinygrad_hw.functional.shape import reshape, roll
-from tinygrad_hw.tensor import Tensor
+from tinygrad_hw.tensor import Tensor, raw_of
 
 __all__ = ["cumsum", "max", "mean", "min", "norm", "prod", "std", "sum", "var"]
 
@@ -151,7 +150,7 @@ class Std(Function):
 
 def _to_the_chosen(ctx: Any, grad: Any) -> Any:
     """The gradient of an extreme, shared evenly among the entries that are equal to it."""
-    x, y = map(raw, ctx.saved_tensors)
+    x, y = map(raw_of, ctx.saved_tensors)
     chosen = x == kept(y, x.shape, ctx.axes)
     number = nonzero(chosen.sum(axis=ctx.axes, keepdims=True).astype(y.dtype))  # none is equal to NaN
     return gate(kept(grad, x.shape, ctx.axes) / number, chosen)
@@ -215,7 +214,7 @@ def _product_before(x: Any, axis: int, direction: int) -> Any:
     parallel algorithms"), in about log₂ n differentiable operations.
     """
     size = x.shape[axis]
-    place = array_module(raw(x)).arange(size).reshape((size,) + (1,) * (x.ndim - axis - 1))
+    place = array_module(raw_of(x)).arange(size).reshape((size,) + (1,) * (x.ndim - axis - 1))
     if direction < 0:
         place = size - 1 - place
     product = where(place >= 1, roll(x, direction, axis), 1)
@@ -272,7 +271,7 @@ class Norm(Function):
         grad = kept(grad, x.shape, ctx.axes)
         if ctx.p == 2:
             return grad / y * x
-        entries = raw(x)
+        entries = raw_of(x)
         sign = array_module(entries).sign(entries)
         return grad * (sign * (nonzero(abs(x)) / y) ** (ctx.p - 1))
 

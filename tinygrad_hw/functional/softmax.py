@@ -9,10 +9,10 @@ import numpy as np
 
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import array_module
-from tinygrad_hw.functional.comparison import raw
 from tinygrad_hw.functional.elementwise import where
 from tinygrad_hw.functional.exponential import exp
 from tinygrad_hw.functional.reduction import Axes, Axis, axes_of, axis_of, count_of, kept
+from tinygrad_hw.tensor import raw_of
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 
@@ -80,7 +80,7 @@ class Logsumexp(Function):
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
         x, y = ctx.saved_tensors
-        y = where(raw(y) == -math.inf, 0, y)
+        y = where(raw_of(y) == -math.inf, 0, y)
         return kept(grad, x.shape, ctx.axes) * exp(x - kept(y, x.shape, ctx.axes))
 
 

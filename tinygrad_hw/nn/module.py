@@ -10,7 +10,8 @@ import numpy as np
 
 from tinygrad_hw import versions
 from tinygrad_hw.backend import Array, is_array, parse_device, to_device, to_numpy
-from tinygrad_hw.tensor import Tensor, tensor
+from tinygrad_hw.creation import tensor
+from tinygrad_hw.tensor import Tensor
 
 ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
 

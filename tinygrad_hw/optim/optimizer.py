@@ -149,8 +149,7 @@ class Optimizer:
                     entry.steps += 1
                 for p, g, states, scratch in buffer.blocks(run, names):
                     self._update(group, run[0].steps, p, g, states, scratch)
-            if runs:
-                versions.note_write(buffer.values)
+                versions.note_write(buffer.values[run[0].start : run[-1].stop])
 
     def gradient_arrays(self) -> list[Array]:
         """The gradients that exist, as few flat arrays as possible; gaps between parameters are zeros."""
