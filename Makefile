@@ -16,12 +16,14 @@ BIN := .venv/bin
 	$(BIN)/python -m pip install --quiet --editable ".[$*]"
 	touch $@
 
-demo: .venv/experiments.stamp
-	$(BIN)/python -m experiments run hand_backprop --profile demo
+# One BLAS thread: on arrays this small, threads that wait for each other on a busy machine cost far more than they save.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-# BLAS threads off: the tests use small arrays, and two processes share the cores better than four threads.
+demo: .venv/experiments.stamp
+	$(ONE_THREAD) $(BIN)/python -m experiments run hand_backprop --profile demo
+
 test: .venv/experiments.stamp .venv/bench.stamp .venv/test.stamp
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 $(PYTEST)
 
 lint: .venv/experiments.stamp .venv/test.stamp
 	$(BIN)/ruff check .

@@ -50,7 +50,11 @@ def fetch(addresses: tuple[str, ...], folder: Path, name: str, digest: str) -> P
         except (OSError, ValueError) as error:
             failures.append(f"{address} ({_reason(error)})")
     else:
-        raise DataError(target, f"could not be downloaded: {'; '.join(failures)}")
+        raise DataError(
+            target,
+            f"could not be downloaded: {'; '.join(failures)}; with the files from elsewhere, "
+            f"`python -m experiments data import NAME FOLDER --data-dir {folder.parent}` checks and copies them",
+        )
     try:
         found = sha256(target)
     except DataError:

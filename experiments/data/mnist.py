@@ -132,7 +132,8 @@ def _from_folder(data_dir: Path) -> Digits:
         raise DataError(
             data_dir,
             "holds no MNIST, expected mnist/train-images-idx3-ubyte.gz and three more: get them by "
-            "`python -m experiments data download`, or give no data folder to use the embedded digits",
+            f"`python -m experiments data download --data-dir {data_dir}`, or give no data folder to use the embedded "
+            "digits",
         )
     if missing:
         raise DataError(next(iter(paths.values())).parent, f"{missing[0]} is missing, expected all four idx files")
