@@ -242,10 +242,10 @@ def data_status(options: argparse.Namespace) -> int:
     from experiments.data.catalogue import DATA_SETS
 
     print(f"data folder: {options.data_dir}")
-    for name, data_set in DATA_SETS.items():
-        state, text = data_set.status(Path(options.data_dir))
+    found = {name: data_set.status(Path(options.data_dir)) for name, data_set in DATA_SETS.items()}
+    for name, (state, text) in found.items():
         print(f"{name:10}  {state:8}  {text}")
-    return DONE
+    return WRONG if any(state == "bad" for state, _ in found.values()) else DONE
 
 
 def data_download(options: argparse.Namespace) -> int:

@@ -54,7 +54,7 @@ class RunFolder:
             candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
             try:
                 candidate.parent.mkdir(parents=True, exist_ok=True)
-                if _made(candidate) or (not numbered and not any(candidate.iterdir())):
+                if _made(candidate) or (not numbered and not any(candidate.iterdir())) or _left_unused(candidate):
                     _probe(candidate)
                     return cls(candidate)
             except OSError as error:
@@ -80,6 +80,8 @@ class RunFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise UserError(f"{self.path}: another process is running in this folder") from None
+            for abandoned in self.path.glob(".*.tmp"):  # by a process killed in the middle of writing
+                abandoned.unlink()
             yield
 
     def write_order(self, order: Order) -> None:
@@ -105,6 +107,24 @@ def _made(path: Path) -> bool:
         path.mkdir()
     except FileExistsError:
         return False
+    return True
+
+
+def _left_unused(path: Path) -> bool:
+    """Whether a run was begun here, failed before its first checkpoint (missing data, say), and left nothing."""
+    worthless = {"run.json", ".lock", "figures", "metrics.jsonl"}
+    held = {item.name: item for item in path.iterdir()}
+    if "run.json" not in held or not set(held) <= worthless:
+        return False
+    if any(held["figures"].iterdir() if "figures" in held else ()):
+        return False
+    if "metrics.jsonl" in held and held["metrics.jsonl"].stat().st_size:
+        return False
+    with (path / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False  # it is only just beginning
     return True
 
 

@@ -77,10 +77,9 @@ def _array(x: Any) -> Array:
 
 
 def _step(w: Array, basis: Array, rank: int) -> tuple[Array, Array]:
-    """P and V'. The leading left singular vectors E of B come from B Bᵀ, a matrix of p x p: P = (Q E) (Eᵀ B).
+    """P and V'. The leading left singular vectors E of B are eigenvectors of B Bᵀ, a matrix of p x p: P = (Q E) (Eᵀ B).
 
-    In float32 that tells singular values apart down to about 1/3000 of the largest; whichever E comes out, P is the
-    projection of W on the span of Q E, so that what is lost is below that in proportion to W.
+    Squaring costs little in float32: whatever rounding does to E, P is the projection of W on the span of Q E.
     """
     xp = array_module(w)
     with linalg_errors(w):

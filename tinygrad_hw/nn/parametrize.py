@@ -149,7 +149,7 @@ _classes: dict[tuple[type[Module], tuple[str, ...]], type[Module]] = {}
 
 
 def _parametrized_class(base: type[Module], names: tuple[str, ...]) -> type[Module]:
-    """The subclass of ``base`` whose attributes ``names`` are computed; one for all modules, so that copies share it."""
+    """The subclass of ``base`` whose attributes ``names`` are computed; one for all modules, copies included."""
     if (base, names) not in _classes:
         space: dict[str, Any] = {name: _computed(name) for name in names}
         space["_plain_class"] = base
