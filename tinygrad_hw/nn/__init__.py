@@ -1,6 +1,6 @@
 """Layers, losses and starting values under PyTorch's names."""
 
-from tinygrad_hw.nn import init, parametrize
+from tinygrad_hw.nn import init
 from tinygrad_hw.nn.activation import (
     ELU,
     GELU,
@@ -24,7 +24,6 @@ from tinygrad_hw.nn.loss import (
     MSELoss,
     NLLLoss,
 )
-from tinygrad_hw.nn.low_rank import LowRankLinear, SubspaceProjection
 from tinygrad_hw.nn.module import Module, Parameter
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
-    "LowRankLinear",
     "MSELoss",
     "Module",
     "ModuleDict",
@@ -56,8 +54,6 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
-    "SubspaceProjection",
     "Tanh",
     "init",
-    "parametrize",
 ]
