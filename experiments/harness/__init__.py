@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .best import Best
     from .claims import Claim
     from .config import Settings, settings
     from .experiment import Experiment
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 _HOMES = {
+    "Best": "best",
     "Claim": "claims",
     "Experiment": "experiment",
     "Loop": "loop",
@@ -19,7 +21,7 @@ _HOMES = {
     "Step": "loop",
     "settings": "config",
 }
-__all__ = ["Claim", "Experiment", "Loop", "Run", "Settings", "Step", "settings"]
+__all__ = ["Best", "Claim", "Experiment", "Loop", "Run", "Settings", "Step", "settings"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,8 @@
-"""One checkpoint file per run: every loop's state, how far the metrics go, the time spent."""
+"""The checkpoint of a run: every loop's state, how far the metrics go, the time spent.
+
+The arrays of a loop under way are in `checkpoint.safetensors`, which is replaced as a whole each time. Those of a loop
+that is done do not change any more: they are written once, to `finished/LOOP.safetensors`.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -11,7 +15,7 @@ from tinygrad_hw import serialization
 
 from .errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -26,6 +30,8 @@ class LoopState:
         maxima: the greatest of each value in the epoch under way.
         tracked: plain part of the tracked objects' state.
         arrays: its arrays.
+        stopped: whether the loop ended before its last step.
+        settled: whether the arrays are in a file of their own already.
     """
 
     position: int
@@ -35,6 +41,13 @@ class LoopState:
     maxima: dict[str, float]
     tracked: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    stopped: bool = False
+    settled: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the loop has ended."""
+        return self.stopped or self.position >= self.steps
 
 
 @dataclass
@@ -54,15 +67,21 @@ class Checkpoint:
     data: dict[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Replaces the previous file, which survives any failure. Raises SerializationError."""
-        arrays = {f"{name}/{key}": array for name, state in self.loops.items() for key, array in state.arrays.items()}
-        loops = {}
+        """Replaces the previous file, which survives any failure. Raises SerializationError, OSError."""
+        # safetensors refuses a file without arrays only in some versions: one marker keeps every version content.
+        marker = {"format": np.array([FORMAT])}
+        arrays, loops = dict(marker), {}
         for name, state in self.loops.items():
+            named = {f"{name}/{key}": array for key, array in state.arrays.items()}
+            if not state.done:
+                arrays |= named
+            elif not state.settled:
+                _finished(path, name).parent.mkdir(exist_ok=True)
+                serialization.save(_finished(path, name), marker | named)
+                state.settled = True
             loops[name] = {key: value for key, value in vars(state).items() if key != "arrays"}
         run = {key: value for key, value in vars(self).items() if key != "loops"}
-        content = json.dumps({"format": FORMAT, **run, "loops": loops})
-        # safetensors refuses a file without arrays only in some versions: one marker keeps every version content.
-        serialization.save(path, {"format": np.array([FORMAT]), **arrays}, {"run": content})
+        serialization.save(path, arrays, {"run": json.dumps({"format": FORMAT, **run, "loops": loops})})
 
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":
@@ -76,6 +95,9 @@ class Checkpoint:
                 raise UserError(f"{path}: checkpoint of another format, expected {FORMAT}")
             loops = {name: LoopState(**state) for name, state in content.pop("loops").items()}
             checkpoint = cls(loops=loops, **content)
+            for name, state in loops.items():
+                if state.settled:
+                    arrays |= serialization.load(_finished(path, name))
         except (serialization.SerializationError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: not a checkpoint of a run ({str(error).splitlines()[0]})") from None
         for name, state in loops.items():
@@ -83,3 +105,7 @@ class Checkpoint:
             prefix = f"{name}/"
             state.arrays = {key[len(prefix) :]: array for key, array in arrays.items() if key.startswith(prefix)}
         return checkpoint
+
+
+def _finished(path: Path, loop: str) -> Path:
+    return path.parent / "finished" / f"{loop}.safetensors"

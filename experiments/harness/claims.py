@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .progress import aligned
+
 RELATIONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -76,8 +78,4 @@ def judge(claims: tuple[Claim, ...], profile: str, metrics: Mapping[str, float])
 
 def printed(verdicts: list[Verdict]) -> str:
     """The verdicts as an aligned plain table."""
-    rows = [("claim", "measured", "required", "result"), *(verdict.row() for verdict in verdicts)]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return aligned([("claim", "measured", "required", "result"), *(verdict.row() for verdict in verdicts)])

@@ -1,4 +1,4 @@
-"""The command line: `python -m experiments list | run | resume | compare | data`.
+"""The command line: `python -m experiments list | run | resume | evaluate | compare | index | data`.
 
 Exit status: 0 done; 1 a claim failed under `--check`; 2 anything that ends in one line of explanation: wrong arguments,
 bad data, a folder or disk that cannot be written, a loss that became NaN or infinite; 130 interrupted.
@@ -15,16 +15,11 @@ from typing import TYPE_CHECKING, NoReturn
 from experiments.data import DataError
 
 from . import experiment as registry
-from .config import Settings, as_dict, changed, describe, from_dict, suggest
-from .errors import Interrupted, UserError
+from .config import as_dict, changed, describe, suggest
+from .errors import DONE, INTERRUPTED, WRONG, Interrupted, UserError
 
 if TYPE_CHECKING:
     from experiments.data.catalogue import DataSet
-
-    from .folder import Order, RunFolder
-
-DONE, CLAIM_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
-COMMANDS = ("list", "run", "resume", "compare", "data")
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,7 +31,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
-    return _status(partial(_dispatch, arguments))
+    return _ending(partial(_dispatch, arguments))[0]
 
 
 def _dispatch(arguments: Sequence[str] | None) -> int:
@@ -44,20 +39,23 @@ def _dispatch(arguments: Sequence[str] | None) -> int:
     return int(options.command(options))
 
 
-def _status(work: Callable[[], int]) -> int:
-    """The exit status of some work; what ends it early is told in one line."""
+def _ending(work: Callable[[], int]) -> tuple[int, str]:
+    """The exit status of some work, and the error that ended it early, which is printed in one line."""
     try:
-        return work()
+        return work(), ""
     except (Interrupted, KeyboardInterrupt):
-        return INTERRUPTED
+        return INTERRUPTED, "interrupted"
     except BrokenPipeError:
         # The reader of our output has gone; nothing is left to tell it, and Python must not try at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+        return DONE, "nobody reads the output"
     except (UserError, DataError) as error:
-        return _fail(str(error))
+        text = str(error)
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    text = f"error: {' '.join(text.split())}"
+    print(text, file=sys.stderr)
+    return WRONG, text
 
 
 def parser() -> Parser:
@@ -81,16 +79,31 @@ def parser() -> Parser:
         help="where data are; default: $TINYGRAD_HW_DATA, else embedded or synthetic data",
     )
     run.add_argument("--out", type=Path, metavar="DIR", help="default: runs/NAME-PROFILE-seedN, then ...-2, ...-3")
-    run.add_argument("--seed", type=seed, default=0, metavar="N", help="default: %(default)s")
+    seeding = run.add_mutually_exclusive_group()
+    seeding.add_argument("--seed", type=seed, default=[0], dest="seeds", metavar="N", help="default: 0")
+    seeding.add_argument(
+        "--seeds", type=seeds, dest="seeds", metavar="N,N,...", help="a run each, then their mean and spread"
+    )
     run.add_argument("--set", action="append", default=[], dest="settings", metavar="key=value", help="may be repeated")
     run.add_argument("--check", action="store_true", help="exit with status 1 when a claim fails")
     run.add_argument("--quiet", action="store_true", help="print the claims and the report's path alone")
+    run.add_argument("--tensorboard", action="store_true", help="write event files, too; needs tensorboardX")
     run.set_defaults(command=run_experiments)
 
     resume = commands.add_parser("resume", help="continue an interrupted run")
     resume.add_argument("folder", type=Path, metavar="RUN_DIR")
     resume.add_argument("--quiet", action="store_true", help="as in run")
     resume.set_defaults(command=resume_run)
+
+    evaluating = commands.add_parser("evaluate", help="measure the models that a run saved")
+    evaluating.add_argument("folder", type=Path, metavar="RUN_DIR")
+    evaluating.add_argument("--data-dir", type=Path, metavar="DIR", help="default: that of the run")
+    evaluating.add_argument("--device", metavar="cpu|cuda", help="default: that of the run")
+    evaluating.set_defaults(command=evaluate_run)
+
+    index = commands.add_parser("index", help="write a page of all runs in a folder")
+    index.add_argument("folder", type=Path, nargs="?", default=Path("runs"), metavar="FOLDER", help="default: runs")
+    index.set_defaults(command=index_runs)
 
     compare = commands.add_parser("compare", help="lay runs over each other in one page")
     compare.add_argument("folders", nargs="+", type=Path, metavar="RUN_DIR")
@@ -128,15 +141,20 @@ def _add_data_commands(data: Parser) -> None:
     imported.set_defaults(command=data_import)
 
 
-def seed(text: str) -> int:
-    """A seed: a whole number from 0 to 2**63 - 1."""
+def seed(text: str) -> list[int]:
+    """One seed: a whole number from 0 to 2**63 - 1."""
     try:
         number = int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number, expected a whole one such as 0") from None
     if not 0 <= number < 2**63:
         raise argparse.ArgumentTypeError(f"{text} is out of range, expected 0 to 2**63 - 1")
-    return number
+    return [number]
+
+
+def seeds(text: str) -> list[int]:
+    """Several seeds, such as 0,1,2; each counts once."""
+    return list(dict.fromkeys(number for part in text.split(",") for number in seed(part)))
 
 
 def list_experiments(options: argparse.Namespace) -> int:
@@ -156,77 +174,47 @@ def list_experiments(options: argparse.Namespace) -> int:
 
 def run_experiments(options: argparse.Namespace) -> int:
     """`run`: every argument is checked, and every folder made, before the first experiment begins."""
-    from .execute import check_device
-    from .folder import Order, RunFolder, default_path
+    from .jobs import carry_out_all, prepare
 
     names = sorted(registry.titles()) if options.names == ["all"] else list(dict.fromkeys(options.names))
     experiments = [registry.load(name) for name in names]
     configs = [changed(experiment.profiles[options.profile], options.settings) for experiment in experiments]
-    check_device(options.device)
-    jobs = []
-    for experiment, config in zip(experiments, configs, strict=True):
-        usual = default_path(experiment.name, options.profile, options.seed, options.settings)
-        single = options.out if len(experiments) == 1 else options.out and options.out / experiment.name
-        folder = RunFolder.create(single or usual, numbered=options.out is None)
-        if folder.path != usual and options.out is None and not RunFolder(usual).summary.exists() and not options.quiet:
-            print(f"{usual} holds an unfinished run: python -m experiments resume {usual}", file=sys.stderr)
-        order = Order(
-            experiment=experiment.name,
-            profile=options.profile,
-            seed=options.seed,
-            device=options.device,
-            data_dir=None if options.data_dir is None else str(Path(options.data_dir).absolute()),
-            check=options.check,
-            config=as_dict(config),
-        )
-        folder.write_order(order)
-        jobs.append((experiment, order, config, folder))
-    # One that fails does not keep the others from running; an interruption does.
-    status = DONE
-    for job in jobs:
-        ended = _status(partial(_carry_out, *job, quiet=options.quiet))
-        if ended == INTERRUPTED:
-            return ended
-        status = max(status, ended)
-    return status
+    jobs = prepare(
+        list(zip(experiments, configs, strict=True)),
+        profile=options.profile,
+        seeds=options.seeds,
+        device=options.device,
+        data_dir=None if options.data_dir is None else Path(options.data_dir),
+        out=options.out,
+        assignments=options.settings,
+        check=options.check,
+        tensorboard=options.tensorboard,
+        quiet=options.quiet,
+    )
+    return carry_out_all(jobs, _ending, quiet=options.quiet)
 
 
 def resume_run(options: argparse.Namespace) -> int:
     """`resume`."""
-    from .execute import check_device
-    from .folder import RunFolder
+    from .jobs import carry_out, reopen
 
-    folder = RunFolder.existing(options.folder)
-    order = folder.read_order()
-    experiment = registry.load(order.experiment)
-    if order.profile not in experiment.profiles:
-        raise UserError(f"{folder.order}: no profile {order.profile!r}")
-    config = from_dict(type(experiment.profiles[order.profile]), order.config)
-    check_device(order.device)
-    return _carry_out(experiment, order, config, folder, quiet=options.quiet)
+    return carry_out(reopen(options.folder), quiet=options.quiet)
 
 
-def _carry_out(
-    experiment: "registry.Experiment", order: "Order", config: Settings, folder: "RunFolder", *, quiet: bool
-) -> int:
-    from .claims import printed
-    from .execute import execute
-    from .progress import choose
+def evaluate_run(options: argparse.Namespace) -> int:
+    """`evaluate`."""
+    from .jobs import evaluate_models
 
-    progress = choose(quiet)
-    progress.note(f"{experiment.name}: {experiment.title} [{order.profile}, seed {order.seed}] in {folder.path}")
-    try:
-        outcome = execute(experiment, order, config, folder, progress)
-    except (Interrupted, KeyboardInterrupt):
-        progress.close()
-        print(f"interrupted; continue by: python -m experiments resume {folder.path}", file=sys.stderr)
-        raise
-    finally:
-        progress.close()
-    if outcome.verdicts:
-        print(printed(outcome.verdicts))
-    print(f"report: {folder.report}")
-    return CLAIM_FAILED if order.check and not outcome.passed else DONE
+    print(evaluate_models(options.folder, options.data_dir, options.device))
+    return DONE
+
+
+def index_runs(options: argparse.Namespace) -> int:
+    """`index`."""
+    from .index import write_index
+
+    print(f"index: {write_index(options.folder)}")
+    return DONE
 
 
 def compare_runs(options: argparse.Namespace) -> int:
@@ -272,8 +260,3 @@ def _data_set(name: str) -> "DataSet":
     if name not in DATA_SETS:
         raise UserError(f"no data set {name!r}; {suggest(name, list(DATA_SETS))}")
     return DATA_SETS[name]
-
-
-def _fail(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return WRONG

@@ -1,5 +1,8 @@
 """What ends a run early: each is reported in one line, without a traceback."""
 
+# Exit statuses.
+DONE, CLAIM_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
 
 class UserError(Exception):
     """What the user can put right: a wrong argument, a folder that cannot be written, a damaged checkpoint."""

@@ -11,6 +11,7 @@ from tinygrad_hw.backend import DeviceError, parse_device
 from tinygrad_hw.serialization import SerializationError
 
 from . import environment
+from .checkpoint import Checkpoint
 from .claims import Verdict, judge
 from .config import Settings, as_dict, describe
 from .errors import NonFiniteError, UserError
@@ -74,6 +75,25 @@ def execute(experiment: Experiment, order: Order, config: Settings, folder: RunF
         write_json(folder.summary, summary(order, config, run, verdicts))
         write_text(folder.report, page(experiment, order, config, run, verdicts))
     return Outcome(folder, verdicts)
+
+
+def evaluate(
+    experiment: Experiment, order: Order, config: Settings, folder: RunFolder
+) -> tuple[dict[str, float], dict[str, dict[str, str]]]:
+    """Measures the models that a run saved; writes nothing.
+
+    Returns:
+        The metrics, and the data used with their sources.
+
+    Raises:
+        UserError: the experiment saves no models, or one is missing or damaged.
+    """
+    if experiment.evaluate is None:
+        raise UserError(f"evaluate: {experiment.name} saves no models")
+    with StopRequest(lambda text: None) as stop, np.errstate(all="ignore"):
+        run = Run(experiment, order, config, folder, Silent(), stop, write=False, checkpoint=Checkpoint())
+        experiment.evaluate(run)
+    return run.metrics, run.data
 
 
 def summary(order: Order, config: Settings, run: Run[Any], verdicts: list[Verdict]) -> dict[str, Any]:

@@ -29,6 +29,8 @@ class Experiment:
         profiles: settings for each of `smoke`, `demo` and `full`.
         claims: checked against the run's metrics at its end.
         run: does the work; see `Run`.
+        evaluate: measures the models that `run` saved, and sets metrics: `python -m experiments evaluate`. None: it
+            saves none.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Experiment:
     profiles: dict[str, Settings]
     run: Callable[["Run[Any]"], None]
     claims: tuple[Claim, ...] = field(default=())
+    evaluate: Callable[["Run[Any]"], None] | None = None
 
     def __post_init__(self) -> None:
         if tuple(self.profiles) != PROFILES:

@@ -12,6 +12,8 @@ from typing import Any
 from .config import from_dict, settings
 from .errors import UserError
 
+RUNS = Path("runs")  # where runs go that are given no other place
+
 
 @settings
 class Order:
@@ -24,6 +26,7 @@ class Order:
     data_dir: str | None
     check: bool
     config: dict[str, Any]
+    tensorboard: bool = False
 
 
 class RunFolder:
@@ -37,6 +40,8 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.report = path / "report.html"
         self.figures = path / "figures"
+        self.models = path / "models"
+        self.tensorboard = path / "tensorboard"
 
     @classmethod
     def create(cls, path: Path, *, numbered: bool) -> "RunFolder":
@@ -80,7 +85,7 @@ class RunFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise UserError(f"{self.path}: another process is running in this folder") from None
-            for abandoned in self.path.glob(".*.tmp"):  # by a process killed in the middle of writing
+            for abandoned in self.path.rglob(".*.tmp"):  # by a process killed in the middle of writing
                 abandoned.unlink()
             yield
 
@@ -99,7 +104,7 @@ class RunFolder:
 def default_path(experiment: str, profile: str, seed: int, assignments: list[str]) -> Path:
     """`runs/EXPERIMENT-PROFILE-seedN`, followed by the changed settings: the same command gives the same name."""
     parts = [f"{experiment}-{profile}-seed{seed}", *(re.sub(r"[^\w.=+]+", "_", text) for text in sorted(assignments))]
-    return Path("runs") / "-".join(parts)[:120]
+    return RUNS / "-".join(parts)[:120]
 
 
 def _made(path: Path) -> bool:
@@ -112,7 +117,7 @@ def _made(path: Path) -> bool:
 
 def _left_unused(path: Path) -> bool:
     """Whether a run was begun here, failed before its first checkpoint (missing data, say), and left nothing."""
-    worthless = {"run.json", ".lock", "figures", "metrics.jsonl"}
+    worthless = {"run.json", ".lock", "figures", "metrics.jsonl", "tensorboard"}
     held = {item.name: item for item in path.iterdir()}
     if "run.json" not in held or not set(held) <= worthless:
         return False
@@ -141,7 +146,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes text so that the file is either the old one or the whole new one. Raises OSError."""
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as stream:
             stream.write(text)

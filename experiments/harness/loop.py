@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_hw.random import Stream
 
+from .best import Best
 from .checkpoint import LoopState
 from .errors import NonFiniteError, UserError
 from .state import capture, restore
@@ -54,9 +55,21 @@ class Step:
             NonFiniteError: NaN or infinity.
             ValueError: called in another step.
         """
-        if not self.ends_epoch:
-            raise ValueError(f"{self._loop.name}: log() at step {self.index}, expected the last step of an epoch")
+        self._only_at_the_end("log")
         self._loop.logged.update({name: self._loop.finite(self, name, value) for name, value in values.items()})
+
+    def stop(self) -> None:
+        """Makes this the loop's last step. For the last step of an epoch; see also `Best`, which stops by itself.
+
+        Raises:
+            ValueError: called in another step.
+        """
+        self._only_at_the_end("stop")
+        self._loop.stopped = True
+
+    def _only_at_the_end(self, call: str) -> None:
+        if not self.ends_epoch:
+            raise ValueError(f"{self._loop.name}: {call}() at step {self.index}, expected the last step of an epoch")
 
 
 class Loop:
@@ -68,21 +81,35 @@ class Loop:
     """
 
     def __init__(
-        self, run: "Run[Any]", name: str, tracked: Mapping[str, Any], epochs: int, examples: int, batch: int
+        self,
+        run: "Run[Any]",
+        name: str,
+        tracked: Mapping[str, Any],
+        epochs: int,
+        examples: int,
+        batch: int,
+        best: Best | None = None,
     ) -> None:
         if not name or "/" in name:
             raise ValueError(f"loop {name!r}: expected a name without slashes")
         if min(epochs, examples, batch) < 1:
             raise ValueError(f"loop {name}: {epochs} epochs, {examples} examples, batch {batch}: expected at least 1")
+        if batch > examples:
+            raise UserError(f"loop {name}: a batch of {batch:,} is more than the {examples:,} examples there are")
         self.name, self.epochs = name, epochs
         self.steps_per_epoch = -(-examples // batch)
         self.steps = epochs * self.steps_per_epoch
-        self.position = 0
+        self.position, self.stopped = 0, False
         self.means: dict[str, tuple[float, float]] = {}
         self.maxima: dict[str, float] = {}
         self.logged: dict[str, float] = {}
-        self._run, self._tracked, self._examples, self._batch = run, tracked, examples, batch
+        self._run, self._tracked, self._examples, self._batch, self._best = run, tracked, examples, batch, best
         self._seconds, self._started = 0.0, 0.0
+
+    @property
+    def done(self) -> bool:
+        """Whether no step is left: all are made, or one of them stopped the loop."""
+        return self.stopped or self.position >= self.steps
 
     @property
     def seconds(self) -> float:
@@ -97,7 +124,14 @@ class Loop:
         """Everything needed to continue from here."""
         plain, arrays = capture(self._tracked)
         return LoopState(
-            self.position, self.steps, self.seconds, dict(self.means), dict(self.maxima), tracked=plain, arrays=arrays
+            self.position,
+            self.steps,
+            self.seconds,
+            dict(self.means),
+            dict(self.maxima),
+            tracked=plain,
+            arrays=arrays,
+            stopped=self.stopped,
         )
 
     def continue_from(self, state: LoopState) -> None:
@@ -105,7 +139,7 @@ class Loop:
         if state.steps != self.steps:
             raise UserError(f"loop {self.name}: checkpoint of {state.steps} steps, this run makes {self.steps}")
         restore(self._tracked, state.tracked, state.arrays)
-        self.position, self._seconds = state.position, state.seconds
+        self.position, self.stopped, self._seconds = state.position, state.stopped, state.seconds
         self.means, self.maxima = dict(state.means), dict(state.maxima)
 
     def finite(self, step: Step, name: str, value: float) -> float:
@@ -120,7 +154,7 @@ class Loop:
         self._run.enter(self)
         self._started = time.perf_counter()
         order = np.empty(0, np.int64)
-        while self.position < self.steps:
+        while not self.done:
             epoch, offset = divmod(self.position, self.steps_per_epoch)
             if offset == 0 or not order.size:
                 order = Stream(self._run.seed, f"data order/epoch {epoch}").permutation(self._examples)
@@ -137,5 +171,7 @@ class Loop:
 
     def _close_epoch(self, step: Step) -> None:
         values = {name: total / weight for name, (total, weight) in self.means.items()} | self.maxima | self.logged
+        if self._best is not None:
+            self._best.offer(step, values)
         self._run.log({"loop": self.name, "epoch": step.epoch, "step": self.position, **values})
         self.means, self.maxima, self.logged = {}, {}, {}

@@ -7,6 +7,8 @@ from typing import Any
 
 from .errors import UserError
 
+KEYS = ("loop", "epoch", "step")  # what a row has beside its values
+
 
 class MetricsLog:
     """Rows in memory and in a file.

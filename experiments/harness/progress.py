@@ -2,7 +2,10 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
+
+from .metrics import KEYS
 
 if TYPE_CHECKING:
     from .loop import Loop
@@ -44,11 +47,11 @@ class Lines(Silent):
 
     def row(self, loop: "Loop", row: dict[str, Any]) -> None:
         now = time.monotonic()
-        if now - self._last < self.SECONDS and loop.position < loop.steps:
+        if now - self._last < self.SECONDS and not loop.done:
             return
         self._last = now
         left = (loop.steps - loop.position) * (now - self._began) / max(1, loop.position - self._from)
-        when = f"{clock(left)} left" if loop.position < loop.steps else f"done in {clock(loop.seconds)}"
+        when = f"done in {clock(loop.seconds)}" if loop.done else f"{clock(left)} left"
         self.note(f"{loop.name}  epoch {row['epoch']}/{loop.epochs}  {values_text(row)}  {when}")
 
     def note(self, text: str) -> None:
@@ -99,7 +102,7 @@ class Bars(Silent):
         self._progress.update(self._task, completed=loop.position, values=values_text(row))
 
     def end(self, loop: "Loop") -> None:
-        self._progress.update(self._task, completed=loop.position)
+        self._progress.update(self._task, completed=loop.position, total=loop.position)
 
     def note(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)
@@ -117,7 +120,15 @@ def choose(quiet: bool) -> Silent:
 
 def values_text(row: dict[str, Any]) -> str:
     """The values of a metrics row, short."""
-    return "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in ("loop", "epoch", "step"))
+    return "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in KEYS)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text as a plain table, its columns flush left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def duration(seconds: float) -> str:

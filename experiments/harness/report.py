@@ -84,8 +84,11 @@ class Report:
 def cell(value: Any) -> tuple[Markup, bool]:
     """What a table prints for a value, and whether it is a number.
 
-    Floats get four significant digits, integers separators; anything else is text, which is a number if like "9.5%".
+    Floats get four significant digits, integers separators; HTML stays as it is; anything else is text, which is a
+    number if like "9.5%".
     """
+    if isinstance(value, Markup):
+        return value, False
     if isinstance(value, int | float) and not isinstance(value, bool):
         return number(f"{value:,}" if isinstance(value, int) else f"{value:.4g}"), True
     return inline(str(value)), re.fullmatch(r"-|[\d.,]+ ?%?", str(value)) is not None

@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from tinygrad_hw import nn, serialization
 from tinygrad_hw.random import Stream, default_streams, manual_seed
 
+from .best import Best
 from .checkpoint import Checkpoint
 from .config import Settings
 from .errors import Interrupted, NonFiniteError, UserError
+from .events import EventFile
 from .experiment import Experiment
 from .folder import Order, RunFolder
 from .loop import Loop, Step
@@ -52,6 +55,7 @@ class Run(Generic[C]):
         stop: StopRequest,
         *,
         write: bool = True,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.config, self.profile, self.device, self.seed = config, order.profile, order.device, order.seed
         self.data_dir = Path(order.data_dir) if order.data_dir is not None else None
@@ -60,8 +64,9 @@ class Run(Generic[C]):
         self.data: dict[str, dict[str, str]] = {}
         self._folder, self._progress, self._stop, self._write = folder, progress, stop, write
         self._loops: dict[str, Loop] = {}
-        self._checkpoint = Checkpoint.load(folder.checkpoint)
+        self._checkpoint = Checkpoint.load(folder.checkpoint) if checkpoint is None else checkpoint
         self._log = MetricsLog(folder.metrics, self._checkpoint.metrics_bytes, write=write)
+        self._events = EventFile(folder.tensorboard, self._log.rows) if order.tensorboard and write else None
         manual_seed(self.seed)
         self._began = self._saved = time.monotonic()
         self._seconds_before = self._checkpoint.seconds
@@ -91,7 +96,9 @@ class Run(Generic[C]):
             raise UserError(f"data {name!r} differ from those that the run began with ({source})")
         self.data[name] = {"source": source, "sha256": digest}
 
-    def loop(self, name: str, track: Mapping[str, Any], *, epochs: int, examples: int, batch: int) -> Loop:
+    def loop(
+        self, name: str, track: Mapping[str, Any], *, epochs: int, examples: int, batch: int, best: Best | None = None
+    ) -> Loop:
         """A loop over shuffled batches of indices.
 
         Args:
@@ -101,13 +108,46 @@ class Run(Generic[C]):
             epochs: passes over the examples.
             examples: how many there are.
             batch: how many a step sees; the last batch of an epoch may be smaller.
+            best: keeps the state after the best epoch, and may stop the loop early.
+
+        Raises:
+            UserError: a batch larger than the examples.
+            ValueError: a name twice or with a slash, or a number below 1.
         """
         if name in self._loops:
             raise ValueError(f"loop {name!r} exists already")
         # Layers and initialisers that are given no stream draw from the default ones.
-        track = {**track, "default streams": default_streams()}
-        self._loops[name] = Loop(self, name, track, epochs, examples, batch)
+        track = {**track, "default streams": default_streams(), **({"best epoch": best} if best else {})}
+        self._loops[name] = Loop(self, name, track, epochs, examples, batch, best)
         return self._loops[name]
+
+    def save_model(self, name: str, model: Any) -> None:
+        """Writes `models/NAME.safetensors`, which PyTorch can read, too. Outside loops, as often as it likes.
+
+        Args:
+            name: of the file; no slashes.
+            model: a Module, or a dict of arrays.
+        """
+        if self._write:
+            self._folder.models.mkdir(exist_ok=True)
+            serialization.save(self._model_path(name), model if isinstance(model, dict) else model.state_dict())
+
+    def load_model(self, name: str, model: nn.Module) -> None:
+        """Puts a saved model's weights into a Module like it. Raises UserError when there is none, or another."""
+        path = self._model_path(name)
+        if not path.exists():
+            raise UserError(f"{path}: no such model; the run has not saved it")
+        try:
+            model.load_state_dict(serialization.load(path))
+        except serialization.SerializationError as error:
+            raise UserError(str(error)) from None
+        except RuntimeError as error:
+            raise UserError(f"{path}: {error}") from None
+
+    def _model_path(self, name: str) -> Path:
+        if not name or "/" in name:
+            raise ValueError(f"model {name!r}: expected a name without slashes")
+        return self._folder.models / f"{name}.safetensors"
 
     # Called by Loop.
 
@@ -139,17 +179,21 @@ class Run(Generic[C]):
         self._stop.inside_loop = False
         self._progress.end(loop)
         before = self._checkpoint.loops.get(loop.name)
-        if before is None or before.position < loop.steps:
+        if before is None or (before.position, before.stopped) != (loop.position, loop.stopped):
             self._save(loop)
 
     def log(self, row: dict[str, Any]) -> None:
         """Adds a row to the metrics."""
         self._log.append(row)
+        if self._events is not None:
+            self._events.add(row)
         self._progress.row(self._loops[row["loop"]], row)
 
     def close(self) -> None:
-        """Closes the metrics file."""
+        """Closes the files."""
         self._log.close()
+        if self._events is not None:
+            self._events.close()
 
     def _save(self, loop: Loop) -> None:
         state = loop.state()

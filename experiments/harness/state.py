@@ -25,6 +25,12 @@ def capture(tracked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, np.nd
     return {name: _split(_state(value), name, arrays) for name, value in tracked.items()}, arrays
 
 
+def snapshot(tracked: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of each tracked object with copies of its arrays in their places; `capture` takes it apart again."""
+    plain, arrays = capture(tracked)
+    return {name: _join(value, arrays) for name, value in plain.items()}
+
+
 def restore(tracked: Mapping[str, Any], plain: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Puts a captured state back. Raises UserError when the tracked objects are not those that were captured."""
     if set(tracked) != set(plain):

@@ -11,6 +11,7 @@ import pytest
 
 from experiments import hand_backprop
 from experiments.harness import cli
+from experiments.harness.checkpoint import Checkpoint
 from tests import strict_backend
 from tinygrad_hw import serialization
 
@@ -103,11 +104,12 @@ def test_kill_in_mid_epoch_and_resume(tmp_path: Path, command: Command) -> None:
 
     assert command("resume", killed, "--quiet").returncode == 0
     assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    left, right = (serialization.load(path / "checkpoint.safetensors") for path in (whole, killed))
-    assert left.keys() == right.keys()
-    assert {f"{loop}/batch_losses" for loop in LOOPS} <= left.keys()
-    for key in left:
-        assert left[key].tobytes() == right[key].tobytes(), key
+    left, right = (Checkpoint.load(path / "checkpoint.safetensors").loops for path in (whole, killed))
+    assert list(left) == list(right) == LOOPS
+    for loop in LOOPS:
+        assert left[loop].arrays.keys() == right[loop].arrays.keys() > {"batch_losses"}
+        for key, array in left[loop].arrays.items():
+            assert array.tobytes() == right[loop].arrays[key].tobytes(), (loop, key)
 
 
 LIMITED = """
@@ -124,14 +126,18 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def test_disk_that_fills_up(tmp_path: Path, command: Command) -> None:
+@pytest.mark.parametrize(
+    "epochs, file", [(2, "checkpoint.safetensors"), (1, "finished/hand.safetensors")], ids=["mid-loop", "loop's end"]
+)
+def test_disk_that_fills_up(tmp_path: Path, command: Command, epochs: int, file: str) -> None:
     """The size of files is limited below that of a checkpoint: the run ends in one line and what it had stays."""
     path = tmp_path / "run"
-    line = [sys.executable, "-c", LIMITED, *RUN, "--set", "checkpoint_steps=5", "--set", "epochs=1", "--out", str(path)]
+    settings = ["--set", "checkpoint_steps=5", "--set", f"epochs={epochs}"]
+    line = [sys.executable, "-c", LIMITED, *RUN, *settings, "--out", str(path)]
     done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert "checkpoint.safetensors: File too large" in done.stderr
+    assert f"{file}: File too large" in done.stderr
     loops = json.loads(serialization.load_metadata(path / "checkpoint.safetensors")["run"])["loops"]
     assert {name: state["position"] for name, state in loops.items()} == {"hand": 5}
     assert command("resume", path, "--quiet").returncode == 0

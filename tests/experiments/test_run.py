@@ -205,6 +205,8 @@ def test_misuse_is_refused(tmp_path: Path) -> None:
             run.loop("a", {}, epochs=1, examples=3, batch=1)
         with pytest.raises(ValueError, match="expected at least 1"):
             run.loop("b", {}, epochs=0, examples=3, batch=1)
+        with pytest.raises(UserError, match="loop b: a batch of 4 is more than the 3 examples there are"):
+            run.loop("b", {}, epochs=1, examples=3, batch=4)
         with pytest.raises(ValueError, match="without slashes"):
             run.loop("b/c", {}, epochs=1, examples=3, batch=1)
         for step in run.loop("d", {}, epochs=1, examples=3, batch=2):
