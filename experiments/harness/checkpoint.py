@@ -59,12 +59,14 @@ class Checkpoint:
         metrics_bytes: length of metrics.jsonl at this point.
         seconds: spent in the run.
         data: digest of the data by name of the data set; a resumed run must find the same.
+        blas: what made the matrix products; with another, a resumed run may differ in the last digits.
     """
 
     loops: dict[str, LoopState] = field(default_factory=dict)
     metrics_bytes: int = 0
     seconds: float = 0.0
     data: dict[str, str] = field(default_factory=dict)
+    blas: str = ""
 
     def save(self, path: Path) -> None:
         """Replaces the previous file, which survives any failure. Raises SerializationError, OSError."""

@@ -5,6 +5,9 @@ import os
 import platform
 from pathlib import Path
 
+import numpy  # noqa: F401 - a library for matrix products must be loaded to be seen
+import threadpoolctl
+
 from tinygrad_hw.backend import parse_device
 
 PACKAGES = ("numpy", "tinygrad_hw", "numba", "scipy", "matplotlib", "safetensors")
@@ -24,15 +27,27 @@ def versions(device: str) -> dict[str, str]:
 
 
 def machine(device: str) -> dict[str, str]:
-    """Operating system, processor and, when used, the GPU."""
+    """Operating system, processor, library of matrix products and, when used, the GPU."""
     found = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        "matrix products": blas(),
     }
     if device.startswith("cuda"):
         backend, index = parse_device(device)
         found["GPU"] = backend.module.cuda.runtime.getDeviceProperties(index)["name"].decode()
     return found
+
+
+def blas() -> str:
+    """The library of matrix products, its kernels and its threads: sums are made in an order that depends on them."""
+    found = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+    if not found:
+        return "unknown"
+    pool = found[0]
+    kernels = f" {pool['architecture']}" if pool.get("architecture") else ""
+    threads = pool["num_threads"]
+    return f"{pool['internal_api']} {pool['version']}{kernels}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _processor() -> str:

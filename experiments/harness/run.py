@@ -17,6 +17,7 @@ from tinygrad_hw.random import Stream, default_streams, manual_seed
 from .best import Best
 from .checkpoint import Checkpoint
 from .config import Settings
+from .environment import blas
 from .errors import Interrupted, NonFiniteError, UserError
 from .events import EventFile
 from .experiment import Experiment
@@ -67,6 +68,7 @@ class Run(Generic[C]):
         self._checkpoint = Checkpoint.load(folder.checkpoint) if checkpoint is None else checkpoint
         self._log = MetricsLog(folder.metrics, self._checkpoint.metrics_bytes, write=write)
         self._events = EventFile(folder.tensorboard, self._log.rows) if order.tensorboard and write else None
+        self._note_blas()
         manual_seed(self.seed)
         self._began = self._saved = time.monotonic()
         self._seconds_before = self._checkpoint.seconds
@@ -148,6 +150,13 @@ class Run(Generic[C]):
         if not name or "/" in name:
             raise ValueError(f"model {name!r}: expected a name without slashes")
         return self._folder.models / f"{name}.safetensors"
+
+    def _note_blas(self) -> None:
+        """Says so when the run began with another library of matrix products, or another number of its threads."""
+        now, before = blas(), self._checkpoint.blas
+        if before and before != now:
+            self._progress.note(f"the run began with {before}, now {now}: results may differ in their last digits")
+        self._checkpoint.blas = before or now
 
     # Called by Loop.
 

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from experiments.harness import Step
 from experiments.harness.checkpoint import Checkpoint
 from experiments.harness.errors import Interrupted, UserError
 from experiments.harness.folder import RunFolder
+from experiments.harness.progress import Silent
 from tinygrad_hw import serialization
 
 from .toy import run_toy, toy
@@ -216,3 +218,25 @@ def test_misuse_is_refused(tmp_path: Path) -> None:
 
     experiment = toy()
     run_toy(type(experiment)(name="toy", title="", profiles=experiment.profiles, run=run), tmp_path)
+
+
+def test_resumed_with_other_threads_it_says_so(tmp_path: Path) -> None:
+    class Heard(Silent):
+        def __init__(self) -> None:
+            self.notes: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    first, same, other = Heard(), Heard(), Heard()
+    with pytest.raises(StoppedError):
+        run_toy(toy(crash_at(3)), tmp_path, progress=first)
+    with pytest.raises(StoppedError):
+        run_toy(toy(crash_at(3)), tmp_path, progress=same)
+    threads = threadpool_info()[0]["num_threads"]
+    with threadpool_limits(3 - min(threads, 2)):
+        run_toy(toy(), tmp_path, progress=other)
+    assert not [*first.notes, *same.notes]
+    assert len(other.notes) == 1
+    assert other.notes[0].startswith("the run began with openblas ")
+    assert other.notes[0].endswith("results may differ in their last digits")
