@@ -1,4 +1,4 @@
-"""The command line: `python -m experiments list | run | resume | evaluate | compare | index | data`.
+"""The command line: `python -m experiments list | run | resume | evaluate | compare | index | publish | data`.
 
 Exit status: 0 done; 1 a claim failed under `--check`; 2 anything that ends in one line of explanation: wrong arguments,
 bad data, a folder or disk that cannot be written, a loss that became NaN or infinite; 130 interrupted.
@@ -110,6 +110,10 @@ def parser() -> Parser:
     compare.add_argument("--out", type=Path, metavar="FILE", help="default: runs/compare-....html")
     compare.set_defaults(command=compare_runs)
 
+    publishing = commands.add_parser("publish", help="put what runs measured into experiments/results/")
+    publishing.add_argument("folders", nargs="+", type=Path, metavar="RUN_DIR")
+    publishing.set_defaults(command=publish_runs)
+
     data = commands.add_parser("data", help="see, download or import data")
     _add_data_commands(data)
     return top
@@ -214,6 +218,14 @@ def index_runs(options: argparse.Namespace) -> int:
     from .index import write_index
 
     print(f"index: {write_index(options.folder)}")
+    return DONE
+
+
+def publish_runs(options: argparse.Namespace) -> int:
+    """`publish`."""
+    from .publish import publish
+
+    print(f"results: {publish(options.folders)}")
     return DONE
 
 

@@ -109,6 +109,7 @@ def summary(order: Order, config: Settings, run: Run[Any], verdicts: list[Verdic
         "claims": [{**verdict.as_dict(), "measured": finite(verdict.measured)} for verdict in verdicts],
         "seconds": round(run.seconds, 3),
         "versions": environment.versions(order.device),
+        "machine": environment.machine(order.device),
     }
 
 
@@ -140,15 +141,9 @@ def page(experiment: Experiment, order: Order, config: Settings, run: Run[Any], 
 
 
 def _appendix(experiment: Experiment, order: Order, config: Settings, run: Run[Any]) -> None:
-    report, usual = run.report, as_dict(experiment.profiles[order.profile])
+    report = run.report
     report.section("How this was made")
-    changes = [
-        f"--set {shlex.quote(f'{key}={value}')}" for key, value in as_dict(config).items() if value != usual[key]
-    ]
-    parts = [f"python -m experiments run {order.experiment} --profile {order.profile} --seed {order.seed}"]
-    parts += [f"--device {order.device}"] if order.device != "cpu" else []
-    parts += ["--data-dir DIR"] if order.data_dir is not None else []
-    report.text(f"The same run again: `{' '.join(parts + changes)}`.")
+    report.text(f"The same run again: `{command(experiment, order)}`.")
     if run.data:
         rows = [(name, entry["source"], f"`{entry['sha256'][:16]}…`") for name, entry in run.data.items()]
         report.table(("Data", "Source", "SHA-256 of the arrays"), rows, caption="Data used.")
@@ -159,5 +154,18 @@ def _appendix(experiment: Experiment, order: Order, config: Settings, run: Run[A
     report.table(("Part", "Version"), list(made.items()), caption="Machine and versions.")
 
 
+def command(experiment: Experiment, order: Order) -> str:
+    """The command line that makes a run anew."""
+    parts = [f"python -m experiments run {order.experiment} --profile {order.profile} --seed {order.seed}"]
+    parts += [f"--device {order.device}"] if order.device != "cpu" else []
+    parts += ["--data-dir DIR"] if order.data_dir is not None else []
+    usual = as_dict(experiment.profiles[order.profile])
+    changes = {key: _plain(value) for key, value in order.config.items() if _plain(value) != _plain(usual[key])}
+    return " ".join([*parts, *(f"--set {shlex.quote(f'{key}={value}')}" for key, value in changes.items())])
+
+
 def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """A setting as `--set` takes it."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(_plain, value))
+    return str(value)

@@ -1,6 +1,7 @@
 """The page of all runs, saved models and their evaluation, event files."""
 
 import json
+import shlex
 import struct
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from experiments.harness import Experiment, Run, cli
 from experiments.harness import experiment as registry
+from experiments.harness.publish import publish
 from tinygrad_hw import nn, serialization
 
 from .test_cli import one_error_line, toy_only
@@ -166,3 +168,24 @@ def test_missing_tensorboard_library_is_named_before_anything_is_made(
         capsys
     )
     assert list(toy_only.iterdir()) == []
+
+
+def test_published_results(toy_only: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--set", "widths=4,5", "--set", "rate=0.05", "--set", "shout=true"]
+    assert cli.main(["run", "toy", "--profile", "smoke", "--seed", "3", "--out", "run", *settings]) == 0
+    page = publish([Path("run")], Path("results"))
+    text, kept = page.read_text(encoding="utf-8"), json.loads(Path("results/toy/summary.json").read_text())
+    measured = json.loads(Path("run/summary.json").read_text())
+    assert {key: kept[key] for key in measured} == measured
+    assert kept["command"] in text
+    assert "![loss](toy/loss.png)" in text
+    assert Path("results/toy/loss.png").read_bytes() == Path("run/figures/loss.png").read_bytes()
+    # The command that is written down makes the same run.
+    assert cli.main([*shlex.split(kept["command"])[3:], "--out", "again"]) == 0
+    again = json.loads(Path("again/summary.json").read_text())
+    assert (again["config"], again["metrics"]) == (measured["config"], measured["metrics"])
+
+    Path("run/summary.json").unlink()
+    capsys.readouterr()
+    assert cli.main(["publish", "run"]) == 2
+    assert "run: not finished; python -m experiments resume run" in one_error_line(capsys)

@@ -114,7 +114,7 @@ def test_first_weights_depend_on_the_seed_alone() -> None:
         assert all(
             np.array_equal(value, first[key]) for key, value in zip(first, net.state_dict().values(), strict=True)
         )
-    assert not np.array_equal(next(iter(first.values())), Learner(run, 1, Technique()).net[0].weight.data)
+    assert not np.array_equal(next(iter(first.values())), Learner(run, 1, Technique()).net[1].weight.data)
 
 
 def test_augmentation() -> None:
@@ -140,9 +140,9 @@ def test_penalty_and_noise_act() -> None:
     for learner in (penalised, plain):
         for _ in range(20):
             learner.step(*batch)
-    weight = "0.weight"  # of pixels that are all zero: the loss has no gradient there, the penalty has
+    weight = "1.weight"  # of pixels that are all zero: the loss has no gradient there, the penalty has
     assert np.abs(penalised.net.state_dict()[weight]).sum() < 0.9 * np.abs(plain.net.state_dict()[weight]).sum()
-    np.testing.assert_array_equal(plain.net.state_dict()[weight], Learner(run, 0, Technique()).net[0].weight.data)
+    np.testing.assert_array_equal(plain.net.state_dict()[weight], Learner(run, 0, Technique()).net[1].weight.data)
     assert Learner(run, 0, Technique(noise=0.5)).step(*batch) != Learner(run, 0, Technique()).step(*batch)
 
 
@@ -153,7 +153,7 @@ def test_dropout_works_in_training_alone() -> None:
     assert learner.net.training
     masks = [learner.net(tg.Tensor(split.pixels)).data for _ in range(2)]
     assert not np.array_equal(*masks)
-    assert [layer.p for layer in learner.net.children() if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
+    assert [layer.p for layer in learner.net.children() if isinstance(layer, nn.Dropout)] == [0.5] * 3
 
 
 class CrashError(Exception):
