@@ -1,0 +1,73 @@
+"""Ten deaths at random moments: the run that is resumed after each ends bit for bit as one that nobody disturbed."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.harness.checkpoint import Checkpoint
+
+from .conftest import ROOT, Command
+
+DEATHS = 10
+LONGER = {
+    "hand_backprop": ["epochs=40"],
+    "regularization": ["epochs=40"],
+    "svd_compression": [],
+    "vae_sevens": [],
+    "conditional_gan": ["epochs=150"],
+    "gan_imputation": ["epochs=60"],
+}
+
+
+def assert_same_ending(one: Path, other: Path) -> None:
+    """Metrics, every loop's arrays and plain state, every saved model."""
+    assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
+    left, right = (Checkpoint.load(path / "checkpoint.safetensors").loops for path in (one, other))
+    assert list(left) == list(right)
+    for loop, state in left.items():
+        assert state.tracked == right[loop].tracked, loop
+        assert state.arrays.keys() == right[loop].arrays.keys(), loop
+        for key, array in state.arrays.items():
+            assert array.tobytes() == right[loop].arrays[key].tobytes(), (loop, key)
+    models = [sorted(path.name for path in (folder / "models").glob("*")) for folder in (one, other)]
+    assert models[0] == models[1]
+    for name in models[0]:
+        assert (one / "models" / name).read_bytes() == (other / "models" / name).read_bytes(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LONGER)
+def test_killed_ten_times(tmp_path: Path, command: Command, name: str) -> None:
+    changes = [part for change in [*LONGER[name], "checkpoint_steps=3"] for part in ("--set", change)]
+    begin = ["run", name, "--profile", "smoke", "--quiet", *changes]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert command(*begin, "--out", whole).returncode == 0
+    draw, stood = random.Random(0), set()
+    for _ in range(DEATHS):
+        arguments = ["resume", killed, "--quiet"] if (killed / "run.json").exists() else [*begin, "--out", killed]
+        line = [sys.executable, "-m", "experiments", *map(str, arguments)]
+        process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before, patience = state_of(killed), time.monotonic() + 60
+        while process.poll() is None and state_of(killed) == before and time.monotonic() < patience:
+            time.sleep(0.01)  # until it has got somewhere
+        time.sleep(draw.uniform(0, 1))
+        if process.poll() is not None:
+            break  # it was faster than its death
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        stood.add(state_of(killed))
+    assert len(stood) > DEATHS // 2, f"it died at {len(stood)} moments before it ended: make it longer"
+    if not (killed / "summary.json").exists():
+        assert command("resume", killed, "--quiet").returncode == 0
+    assert_same_ending(whole, killed)
+
+
+def state_of(folder: Path) -> int:
+    """Changes when a checkpoint is written."""
+    path = folder / "checkpoint.safetensors"
+    return path.stat().st_mtime_ns if path.exists() else 0
