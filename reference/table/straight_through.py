@@ -110,7 +110,29 @@ QUANTIZE_FAILURES = (
 )
 INTEGERS = Failure(call(np.arange(3)), TypeError, "expected a floating Tensor or array")
 
+
+def _pairs(rng: np.random.Generator) -> list[Call]:
+    return [call(rng.normal(size=shape), rng.normal(size=shape)) for shape in SHAPES]
+
+
+STRAIGHT_THROUGH_FAILURES = (
+    Failure(call(np.ones(3), np.ones(4)), ValueError, "a value of the shape, dtype and device of x"),
+    Failure(call(np.ones(3), np.ones(3, np.float32)), ValueError, "a value of the shape, dtype and device of x"),
+    Failure(call(np.ones(3), np.arange(3)), TypeError, "expected a floating Tensor or array"),
+    Failure(call(np.arange(3), np.ones(3)), TypeError, "expected a floating Tensor or array"),
+)
+
 RECORDS = [
+    Record(
+        "straight_through",
+        samples=_pairs,
+        numpy=lambda x, value: value,
+        hand=lambda g, x, value: (g * 1, g * 0),
+        torch=lambda torch, x, value: _ste(torch, value, x),
+        complex_step="the value does not depend on x, though the gradient is passed to it",
+        finite_differences="the value does not depend on x, though the gradient is passed to it",
+        failures=STRAIGHT_THROUGH_FAILURES,
+    ),
     Record(
         "ste_sign",
         samples=_samples,

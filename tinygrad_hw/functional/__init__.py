@@ -80,8 +80,10 @@ from tinygrad_hw.functional.straight_through import (
     ste_clip,
     ste_round,
     ste_sign,
+    straight_through,
     ternarize,
 )
+from tinygrad_hw.functional.subspace import subspace_project
 from tinygrad_hw.functional.trigonometric import (
     acos,
     acosh,
@@ -212,7 +214,9 @@ __all__: list[str] = [
     "ste_clip",
     "ste_round",
     "ste_sign",
+    "straight_through",
     "sub",
+    "subspace_project",
     "sum",
     "sum_to",
     "svd",

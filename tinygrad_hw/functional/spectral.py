@@ -85,10 +85,16 @@ def svd_project(w: Any, rank: int, derivative: str = "identity") -> Any:
             is wanted, those two singular values coincide.
         LinAlgError: an entry of ``w`` is not finite.
     """
-    if derivative not in ("identity", "exact", "none"):
-        raise ValueError(f"svd_project: expected derivative 'identity', 'exact' or 'none', got {derivative!r}")
-    if isinstance(rank, bool) or not hasattr(rank, "__index__"):
-        raise ValueError(f"svd_project: expected an integer rank, got {rank!r}")
+    rank = check_projection("svd_project", rank, derivative)
     if derivative == "none" and isinstance(w, Tensor):
         w = w.detach()
-    return SvdProject.apply(w, int(rank), derivative == "exact")
+    return SvdProject.apply(w, rank, derivative == "exact")
+
+
+def check_projection(name: str, rank: Any, derivative: str) -> int:
+    """The rank as an int; raises ValueError in the name of operation ``name`` unless both arguments make sense."""
+    if derivative not in ("identity", "exact", "none"):
+        raise ValueError(f"{name}: expected derivative 'identity', 'exact' or 'none', got {derivative!r}")
+    if isinstance(rank, bool) or not hasattr(rank, "__index__"):
+        raise ValueError(f"{name}: expected an integer rank, got {rank!r}")
+    return int(rank)

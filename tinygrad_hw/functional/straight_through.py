@@ -10,12 +10,27 @@ import math
 from typing import Any
 
 from tinygrad_hw.autograd import Function
-from tinygrad_hw.backend import Array, array_module
+from tinygrad_hw.backend import Array, array_module, device_of
 from tinygrad_hw.functional.checks import check_floating
+from tinygrad_hw.tensor import Tensor
 
-__all__ = ["binarize", "quantize", "ste_clip", "ste_round", "ste_sign", "ternarize"]
+__all__ = ["binarize", "quantize", "ste_clip", "ste_round", "ste_sign", "straight_through", "ternarize"]
 
 Axis = int | tuple[int, ...] | None
+
+
+class StraightThrough(Function):
+    """y = the given value; the gradient is passed to x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Array, value: Array) -> Array:
+        if (value.shape, value.dtype, device_of(value)) != (x.shape, x.dtype, device_of(x)):
+            raise ValueError("expected a value of the shape, dtype and device of x")
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        return grad
 
 
 class SteSign(Function):
@@ -118,6 +133,18 @@ def _mean(values: Array, axis: Axis) -> Array:
     """The mean over ``axis`` (None: all), keeping it; 0 of no values."""
     total = values.sum(axis=axis, keepdims=True)
     return total / max(values.size // max(total.size, 1), 1)
+
+
+def straight_through(x: Any, value: Any) -> Any:
+    """``value``, whatever it was computed by, with its gradient passed to ``x`` unchanged (and none to ``value``).
+
+    For rounding, projecting and the like of one's own: ``x + (value - x).detach()``, without its rounding errors and
+    its two passes. Raises ValueError unless both have one shape and dtype, DeviceError unless they live on one device,
+    TypeError unless both are floating.
+    """
+    check_floating("straight_through", x)
+    check_floating("straight_through", value)
+    return StraightThrough.apply(x, value.detach() if isinstance(value, Tensor) else value)
 
 
 def ste_sign(x: Any) -> Any:

@@ -1,6 +1,6 @@
 """Layers, losses and starting values under PyTorch's names."""
 
-from tinygrad_hw.nn import init
+from tinygrad_hw.nn import init, parametrize
 from tinygrad_hw.nn.activation import (
     ELU,
     GELU,
@@ -24,6 +24,7 @@ from tinygrad_hw.nn.loss import (
     MSELoss,
     NLLLoss,
 )
+from tinygrad_hw.nn.low_rank import LowRankLinear, SubspaceProjection
 from tinygrad_hw.nn.module import Module, Parameter
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
+    "LowRankLinear",
     "MSELoss",
     "Module",
     "ModuleDict",
@@ -54,6 +56,8 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "SubspaceProjection",
     "Tanh",
     "init",
+    "parametrize",
 ]
