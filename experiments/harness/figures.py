@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito, "Color universal design" (2008): told apart with every common kind of colour vision.
@@ -68,6 +69,13 @@ def sheet(images: np.ndarray, columns: int, label: str) -> Figure:
     axes.axis("off")
     figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.4, aspect=40, pad=0.02, label=label)
     return figure
+
+
+def strip(frames: np.ndarray) -> str:
+    """Grey pictures (N x height x width, 0 white to 1 black) side by side, one PNG pixel each, as a data URI."""
+    buffer = io.BytesIO()
+    imsave(buffer, np.concatenate(list(frames), axis=1), cmap="gray_r", vmin=0.0, vmax=1.0, format="png")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def save(figure: Figure, folder: Path | None, name: str, *, raster: bool = False) -> str:

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 
 from . import figures
 
+FIGURES = ("figure", "sliders")  # kinds of block that are numbered as figures
+
 
 @dataclass(frozen=True)
 class Block:
@@ -20,6 +22,25 @@ class Block:
 
     kind: str
     content: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Slider:
+    """A picture that a slider changes.
+
+    Attributes:
+        label: of the slider.
+        alt: what the picture shows.
+        strip: the frames side by side as a data URI, see `figures.strip`.
+        texts: what is said about each frame.
+        start: the frame shown first.
+    """
+
+    label: str
+    alt: str
+    strip: str
+    texts: Sequence[str]
+    start: int
 
 
 class Report:
@@ -60,8 +81,13 @@ class Report:
             raster: embed as PNG instead of SVG.
         """
         source = figures.save(figure, self._folder, self._unique(name), raster=raster)
-        number = sum(block.kind == "figure" for block in self.blocks) + 1
+        number = sum(block.kind in FIGURES for block in self.blocks) + 1
         self._add("figure", source=source, caption=inline(caption), alt=alt, number=number)
+
+    def sliders(self, rows: Sequence["Slider"], *, caption: str) -> None:
+        """Pictures that a reader pages through by sliders, one beside each; by keyboard, too. Counts as a figure."""
+        number = sum(block.kind in FIGURES for block in self.blocks) + 1
+        self._add("sliders", rows=rows, caption=inline(caption), number=number)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str) -> None:
         """A table; the first column names the row, columns of numbers go to the right, text may hold `$...$`."""

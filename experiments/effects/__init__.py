@@ -1,0 +1,1 @@
+"""Effects on pictures of digits: made, measured, and found in what a decoder draws."""

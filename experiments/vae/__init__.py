@@ -1,0 +1,1 @@
+"""The variational auto-encoder of `vae_sevens`, and its training."""
