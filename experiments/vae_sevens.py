@@ -128,7 +128,9 @@ def measure(run: Run[Config], renderer: Renderer, finding: Finding, data: sevens
         next_score=finding.second[2],
     )
     known = None
-    if data.test_amounts is not None:
+    if data.test_amounts is None:
+        run.cannot_judge("effect_correlation", "effect_named", reason="nobody says what was done to these pictures")
+    else:
         known = run.config.effect
         correlations = [abs(float(stats.spearmanr(code, data.test_amounts).statistic)) for code in codes.T]
         run.metric(effect_correlation=correlations[finding.dimension], effect_named=finding.effect == known)

@@ -19,7 +19,7 @@ from .experiment import Experiment
 from .folder import Order, RunFolder, write_json, write_text
 from .origin import find_origin
 from .progress import Silent, duration
-from .report import Block, render
+from .report import Block, inline, render
 from .run import Run
 from .signals import StopRequest
 
@@ -71,7 +71,10 @@ def execute(experiment: Experiment, order: Order, config: Settings, folder: RunF
             raise UserError(f"{error}; the previous checkpoint is kept") from None
         finally:
             run.close()
-        verdicts = judge(experiment.claims, order.profile, run.metrics)
+        judged = tuple(claim for claim in experiment.claims if claim.metric not in run.not_judged)
+        verdicts = judge(judged, order.profile, run.metrics)
+        for claim, reason in run.not_judged.items():
+            progress.note(f"claim {claim} is not judged: {reason}")
         write_json(folder.summary, summary(order, config, run, verdicts))
         write_text(folder.report, page(experiment, order, config, run, verdicts))
     return Outcome(folder, verdicts)
@@ -110,6 +113,7 @@ def summary(order: Order, config: Settings, run: Run[Any], verdicts: list[Verdic
         "seconds": round(run.seconds, 3),
         "versions": environment.versions(order.device),
         "machine": environment.machine(order.device),
+        "not_judged": run.not_judged,
     }
 
 
@@ -121,11 +125,13 @@ def finite(value: float | None) -> float | None:
 def page(experiment: Experiment, order: Order, config: Settings, run: Run[Any], verdicts: list[Verdict]) -> str:
     """The report as HTML."""
     report = run.report
-    if verdicts:
+    if verdicts or run.not_judged:
         sections = [i for i, block in enumerate(report.blocks) if block.kind == "section"]
         place = sections[1] if len(sections) > 1 else len(report.blocks)
         heading = Block("section", {"title": "Claims", "anchor": "claims"})
-        report.blocks[place:place] = [heading, Block("claims", {"verdicts": verdicts})]
+        aside = [Block("text", {"body": inline(f"Not judged: `{c}`: {why}.")}) for c, why in run.not_judged.items()]
+        table = [Block("claims", {"verdicts": verdicts})] if verdicts else []
+        report.blocks[place:place] = [heading, *table, *aside]
     _appendix(experiment, order, config, run)
     where = "on the CPU" if order.device == "cpu" else f"on {order.device}"
     data = "; ".join(entry["source"] for entry in run.data.values())

@@ -62,6 +62,7 @@ class Run(Generic[C]):
         self.data_dir = Path(order.data_dir) if order.data_dir is not None else None
         self.report = Report(experiment.title, folder.figures if write else None)
         self.metrics: dict[str, float] = {}
+        self.not_judged: dict[str, str] = {}
         self.data: dict[str, dict[str, str]] = {}
         self._folder, self._progress, self._stop, self._write = folder, progress, stop, write
         self._loops: dict[str, Loop] = {}
@@ -90,6 +91,10 @@ class Run(Generic[C]):
     def metric(self, **values: float) -> None:
         """Sets metrics of the summary."""
         self.metrics.update({name: float(value) for name, value in values.items()})
+
+    def cannot_judge(self, *claims: str, reason: str) -> None:
+        """Sets claims aside that these data cannot settle; summary and report say so with the reason."""
+        self.not_judged.update(dict.fromkeys(claims, reason))
 
     def uses(self, name: str, source: str, digest: str) -> None:
         """Records which data the run uses. Raises UserError when a resumed run finds other data than before."""

@@ -127,6 +127,7 @@ def test_run_prints_claims_and_report(toy_only: Path, capsys: pytest.CaptureFixt
     summary = json.loads((toy_only / "runs/toy-demo-seed4-epochs=3/summary.json").read_text())
     assert list(summary) == [
         "experiment", "profile", "data", "seed", "device", "config", "metrics", "claims", "seconds", "versions",
+        "machine", "not_judged",
     ]  # fmt: skip
     assert (summary["experiment"], summary["profile"], summary["seed"], summary["device"]) == ("toy", "demo", 4, "cpu")
     assert summary["config"]["epochs"] == 3

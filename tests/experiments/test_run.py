@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -240,3 +241,17 @@ def test_resumed_with_other_threads_it_says_so(tmp_path: Path) -> None:
     assert len(other.notes) == 1
     assert other.notes[0].startswith("the run began with openblas ")
     assert other.notes[0].endswith("results may differ in their last digits")
+
+
+def test_claims_that_the_data_cannot_settle_are_set_aside(tmp_path: Path) -> None:
+    plain = toy()
+
+    def run(run):  # type: ignore[no-untyped-def]
+        plain.run(run)
+        del run.metrics["loss"]
+        run.cannot_judge("loss", reason="nobody knows the line")
+
+    outcome = run_toy(replace(plain, run=run), tmp_path)
+    assert outcome.passed and not outcome.verdicts
+    assert json.loads((tmp_path / "summary.json").read_text())["not_judged"] == {"loss": "nobody knows the line"}
+    assert "nobody knows the line" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -219,6 +219,8 @@ def test_course_pictures(tmp_path: Path) -> None:
     assert not {"effect_correlation", "effect_named", "correlation_1"} & set(metrics)
     html = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "What was done to these pictures is not recorded" in html
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert set(summary["not_judged"]) == {"effect_correlation", "effect_named"}
 
 
 def test_one_dimension_is_enough(tmp_path: Path) -> None:
