@@ -197,6 +197,7 @@ def run(run: Run[Config]) -> None:
     """Trains every net from the same weights on the same digits, and reports."""
     config = run.config
     digits = mnist.load(run.data_dir, config.train_examples, config.test_examples)
+    mnist.check_classes(digits)
     run.uses("mnist", digits.source, digits.digest)
     train = on_device(digits.train_images, digits.train_labels, run.device)
     test = on_device(digits.test_images, digits.test_labels, run.device)

@@ -173,6 +173,7 @@ def load(run: Run[Config]) -> tuple[Digits, Digits]:
                 f"expected at most {min(config.hidden, PIXELS)}"
             )
     digits = mnist.load(run.data_dir, config.train_examples, config.test_examples)
+    mnist.check_classes(digits)
     run.uses("mnist", digits.source, digits.digest)
     count = len(digits.train_labels)
     trial = max(config.trial_steps, config.exact_trial_steps)

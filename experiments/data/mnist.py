@@ -82,6 +82,18 @@ def load(data_dir: Path | None, train: int = 0, test: int = 0) -> Digits:
     )
 
 
+def check_classes(digits: Digits, *, test: int = 1) -> None:
+    """Raises DataError unless there are training digits of every class, and `test` digits of each for testing."""
+    for name, labels, least in (("training", digits.train_labels, 1), ("test", digits.test_labels, test)):
+        counts = np.bincount(labels, minlength=CLASSES)
+        few = np.flatnonzero(counts < least)
+        if few.size:
+            raise DataError(
+                digits.source,
+                f"{counts[few[0]]} {name} digits of class {few[0]}, expected at least {least} of each, 0 to 9",
+            )
+
+
 def _evenly(where: str, what: str, available: int, wanted: int) -> np.ndarray:
     if wanted > available:
         raise DataError(

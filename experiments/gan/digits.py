@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data import DataError, mnist
+from experiments.data import mnist
 from experiments.harness import Run
 from experiments.harness.errors import UserError
 from tinygrad_hw.backend import Array, to_device, to_numpy
@@ -41,16 +41,12 @@ def load(run: Run[Any], train: int, test: int, batch: int) -> Digits:
     """The run's digits, see `mnist.load`; records that the run uses them.
 
     Raises:
-        DataError: as `mnist.load`, or a class is missing.
+        DataError: as `mnist.load`, or a class is missing, or has a single test digit, which has no diversity.
         UserError: the batch is larger than the training set.
     """
     loaded = mnist.load(run.data_dir, train, test)
     run.uses("mnist", loaded.source, loaded.digest)
-    for name, labels in (("training", loaded.train_labels), ("test", loaded.test_labels)):
-        counts = np.bincount(labels, minlength=mnist.CLASSES)
-        if not counts.all():
-            missing = ", ".join(str(digit) for digit in np.flatnonzero(counts == 0))
-            raise DataError(loaded.source, f"no {name} digit of class {missing}, expected some of each, 0 to 9")
+    mnist.check_classes(loaded, test=2)
     if batch > len(loaded.train_labels):
         raise UserError(
             f"setting batch={batch}: larger than the training set, which has {len(loaded.train_labels):,} digits"

@@ -315,7 +315,12 @@ def test_a_class_that_is_missing(file: str, name: str, tmp_path: Path, capsys: p
     arrays[file][arrays[file] == 7] = 1
     write(tmp_path / "data" / "mnist", arrays)
     assert cli.main([*RUN, "--data-dir", str(tmp_path / "data"), "--out", str(tmp_path / "run")]) == 2
-    assert f"no {name} digit of class 7, expected some of each" in one_error_line(capsys)
+    assert f"0 {name} digits of class 7, expected at least" in one_error_line(capsys)
+
+
+def test_a_single_test_digit_of_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*RUN, "--set", "test_examples=10", "--out", str(tmp_path / "run")]) == 2
+    assert "1 test digits of class 0, expected at least 2 of each" in one_error_line(capsys)
 
 
 def test_more_critic_steps_than_batches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

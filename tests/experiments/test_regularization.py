@@ -19,7 +19,7 @@ from tests import strict_backend
 from tinygrad_hw import nn
 from tinygrad_hw.random import Stream
 
-from .idx_files import digits, write
+from .idx_files import TRAIN_LABELS, digits, write
 from .test_cli import one_error_line
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
@@ -205,6 +205,14 @@ def test_too_few_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     out = ["--data-dir", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
     assert cli.main([*RUN, *out]) == 2
     assert "100 digits wanted for training and validation, but there are 50" in one_error_line(capsys)
+
+
+def test_class_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = digits(train=400, test=100)
+    arrays[TRAIN_LABELS][arrays[TRAIN_LABELS] == 7] = 1
+    write(tmp_path / "data" / "mnist", arrays)
+    assert cli.main([*RUN, "--data-dir", str(tmp_path / "data"), "--out", str(tmp_path / "run")]) == 2
+    assert "0 training digits of class 7, expected at least 1 of each, 0 to 9" in one_error_line(capsys)
 
 
 def test_batch_larger_than_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
