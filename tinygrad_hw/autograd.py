@@ -68,6 +68,7 @@ class _Rare:
     _index: int | None = None  # None: one output; -1: several; otherwise the slot of one output among several
     _trace: str | None = None  # the line that ran it forward, in anomaly mode
     _fingerprint: list[int | None] | None = None  # of what it kept, in anomaly mode
+    _places: Sequence[Any] = ()  # where backward may write the gradients of its arguments
 
 
 class Node(_Rare):
@@ -109,6 +110,14 @@ class Node(_Rare):
         if self._saved is None:
             raise RuntimeError(f"{self._op.name()}: its saved arrays have already been freed")
         return tuple(map(self._recorded, self._saved)) if self.recording else self._saved
+
+    def place(self, index: int) -> Array | None:
+        """The array to which ``backward`` may write the gradient of argument ``index``, and return it; or None.
+
+        Given to operations with ``writes_in_place = True`` alone, for arguments whose gradient is awaited in a certain
+        place (that of a flat optimiser): they save its being copied there.
+        """
+        return self._places[index] if self._places else None
 
     def _kept(self) -> list[Any]:
         """Every value that the operation keeps for backward: the saved arrays, then its own attributes."""
@@ -212,6 +221,7 @@ class Function:
     floating = False  # integer operands are taken as the default floating dtype
     _users = True  # defined outside the engine
     fresh = False  # each gradient that backward returns is a new array that nobody else holds
+    writes_in_place = False  # backward asks ctx.place(i) where to write
 
     def __init_subclass__(cls) -> None:
         cls._users = not cls.__module__.startswith("tinygrad_hw.")

@@ -41,6 +41,8 @@ def run_backward(
     captured: dict[Node | Tensor, Any] = {}
     wanted = {target._node or target for target in targets or ()}
     needed = None if targets is None else _leading_to(wanted, [root._node or root for root, _ in roots])
+    lent = _Lent()
+    in_place = targets is None and not create_graph
 
     for root, gradient in roots:
         start: Any = root._node or root
@@ -50,7 +52,7 @@ def run_backward(
             heappush(heap, (-start._sequence, start))
         pending[start] = gradient
 
-    with set_grad_enabled(create_graph):
+    with set_grad_enabled(create_graph), lent:
         while heap:
             node = heappop(heap)[1]
             gradient = pending.pop(node)
@@ -58,12 +60,16 @@ def run_backward(
                 raise _already_freed(node)
             if node._clock != versions.clock:
                 node._check_unchanged()
+            if lent.rooms:
+                lent.check_apart(node)
             if node._hooks:
                 gradient = _call_hooks(node._hooks, gradient, create_graph)
             if wanted and node in wanted:
                 captured[node] = gradient
                 if not any(parent in needed for parent in node._parents):  # type: ignore[operator]
                     continue
+            if in_place and node._op.writes_in_place:
+                node._places = lent.lend(node, pending)
             if node._index is None:
                 results = (
                     node._op.backward(node, gradient) if plain else _run_rule(node, (gradient,), create_graph, hooks)
@@ -111,6 +117,7 @@ def run_backward(
                     result = previous + result
                     owned.add(parent)
                 pending[parent] = result
+        lent.give_back()
         slots = {id(leaf._grad_slot.base): leaf._grad_slot.base for leaf in pending if leaf._grad_slot is not None}
         for leaf, gradient in pending.items():  # only leaves are left
             mine = leaf in owned
@@ -124,6 +131,50 @@ def run_backward(
             for memory in slots.values():  # once for the gradients of a flat optimiser, which share their memory
                 versions.note_write(memory)
     return [captured.get(target._node or target) for target in targets or ()]
+
+
+class _Lent:
+    """Places where operations write gradients themselves, of leaves that have none yet; used as a block.
+
+    A leaf goes without its place meanwhile, so that neither another thread nor a pass within this one writes there.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[Tensor, Any] = {}
+        self.rooms: set[int] = set()  # the memory that they lie in
+
+    def lend(self, node: Node, pending: dict[Any, Any]) -> list[Any]:
+        """A place for each argument of ``node`` that is a leaf whose gradient nothing was added to so far, or None."""
+        places: list[Any] = [None] * len(node._parents)
+        with _accumulating:
+            for index, leaf in enumerate(node._parents):
+                if not isinstance(leaf, Tensor) or leaf._grad is not None or leaf in pending:
+                    continue
+                place = leaf._grad_slot
+                if place is not None and place.dtype == node._dtype:
+                    places[index] = self._places[leaf] = place
+                    self.rooms.add(id(place.base))
+                    leaf._grad_slot = None
+        return places
+
+    def check_apart(self, node: Node) -> None:
+        """Raise if an array that ``node`` keeps lies where this pass writes gradients."""
+        for array in node._saved or ():
+            if array is not None and id(getattr(array, "base", None)) in self.rooms:
+                raise RuntimeError(
+                    f"{node._op.name()}: it keeps a gradient that this backward overwrites: an optimiser's gradients "
+                    "have a fixed place, so keep a copy, e.g. p.grad.clone()"
+                )
+
+    def give_back(self) -> None:
+        for leaf, place in self._places.items():
+            leaf._grad_slot = place
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: object) -> None:
+        self.give_back()
 
 
 def _already_freed(node: Node) -> RuntimeError:
@@ -244,21 +295,22 @@ _accumulating = threading.Lock()  # threads may differentiate into one leaf
 
 def _accumulate(leaf: Tensor, gradient: Any, owned: bool, create_graph: bool) -> None:
     """Add ``gradient`` to ``leaf.grad``, in place only where the memory is the leaf's own."""
-    from tinygrad_hw import functional as F
-
     with _accumulating:
-        before = leaf.grad
+        before = leaf._grad
         if create_graph:
-            leaf.grad = F.clone(gradient) if before is None else before + gradient
+            from tinygrad_hw import functional as F
+
+            leaf._grad = F.clone(gradient) if before is None else before + gradient
         elif before is not None:
             if before.requires_grad:
-                leaf.grad = Tensor._make(before._data + gradient, None)
+                leaf._grad = Tensor._make(before._data + gradient, None)
             else:
                 before._data += gradient
                 versions.note_write(before._data)
         elif leaf._grad_slot is not None:
-            leaf._grad_slot[...] = gradient
-            leaf.grad = Tensor._make(leaf._grad_slot, None)
+            if gradient is not leaf._grad_slot:
+                leaf._grad_slot[...] = gradient
+            leaf._grad = Tensor._make(leaf._grad_slot, None)
         else:
             keep = owned and is_array(gradient)
-            leaf.grad = Tensor._make(gradient if keep else array_module(leaf._data).array(gradient), None)
+            leaf._grad = Tensor._make(gradient if keep else array_module(leaf._data).array(gradient), None)

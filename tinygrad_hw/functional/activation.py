@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_hw import kernels
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import Array, array_module
 from tinygrad_hw.functional.elementwise import gate
@@ -31,7 +32,9 @@ class Relu(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        return gate(grad, raw_of(ctx.saved_tensors[0]) > 0)
+        (y,) = ctx.saved_tensors
+        made = kernels.slopes("relu_slopes", y, grad)
+        return gate(grad, raw_of(y) > 0) if made is None else made
 
 
 class LeakyRelu(Function):
@@ -75,8 +78,14 @@ class Elu(Function):
 
 def _sigmoid(x: Array) -> Array:
     """1/(1 + e⁻ˣ), 0 where e⁻ˣ overflows, as it should be. Exact in the left tail, unlike the form by tanh."""
+    xp = array_module(x)
+    y = xp.negative(x)
+    if y.ndim == 0:
+        y = xp.asarray(y)  # NumPy gives scalars where there are no axes
     with np.errstate(over="ignore"):
-        return 1 / (1 + array_module(x).exp(-x))
+        xp.exp(y, out=y)
+    y += 1
+    return xp.divide(1, y, out=y)
 
 
 class Sigmoid(Function):
@@ -94,7 +103,8 @@ class Sigmoid(Function):
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
         (y,) = ctx.saved_tensors
-        return grad * (y * (1 - y))
+        made = kernels.slopes("sigmoid_slopes", y, grad)
+        return grad * (y * (1 - y)) if made is None else made
 
 
 class Silu(Function):

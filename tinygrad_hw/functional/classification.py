@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_hw import kernels
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import Array, array_module, device_of
 from tinygrad_hw.functional.checks import check_floating
@@ -77,7 +78,7 @@ def _read_labels(ctx: Any, x: Array, target: Array, ignore_index: int) -> None:
     labels = target.astype(np.int64, copy=False).reshape(-1)
     on_cpu = device_of(x) == "cpu"
     ctx.kept = ctx.wrong = None
-    if on_cpu and (labels.view(np.uint64) < classes).all() and not 0 <= ignore_index < classes:
+    if on_cpu and labels.size and labels.view(np.uint64).max() < classes and not 0 <= ignore_index < classes:
         ctx.labels = labels
         return
     kept = labels != ignore_index
@@ -92,6 +93,26 @@ def _read_labels(ctx: Any, x: Array, target: Array, ignore_index: int) -> None:
         )
     ctx.kept, ctx.wrong = kept, None if on_cpu else wrong
     ctx.labels = xp.where(kept & ~wrong, labels, 0)
+
+
+def _shifted(ctx: Any, x: Array, target: Array, ignore_index: int) -> tuple[Array, Array]:
+    """Each row less its largest entry, and of that the entry at the label; what :func:`_read_labels` notes in ``ctx``.
+
+    ``ctx.passes`` is the module of kernels that did it, and may go on, or None.
+    """
+    module = kernels.loaded_passes()
+    if module is not None and type(x) is type(target) is np.ndarray and x.ndim == 2 and target.ndim == 1 and x.size:
+        plain = x.flags.c_contiguous and target.flags.c_contiguous and not 0 <= ignore_index < x.shape[1]
+        if plain and x.dtype == np.float32 and target.dtype == np.int64 and len(x) == len(target):
+            shifted, chosen = np.empty_like(x), np.empty(len(x), x.dtype)
+            if module.shift(x, target, shifted, chosen):
+                ctx.passes, ctx.labels, ctx.kept, ctx.wrong = module, target, None, None
+                return shifted, chosen
+    ctx.passes = None
+    _read_labels(ctx, x, target, ignore_index)
+    rows = _rows(x)
+    shifted = rows - _largest(rows)
+    return shifted, shifted[array_module(x).arange(len(rows)), ctx.labels]
 
 
 def _reduced_by_label(ctx: Any, losses: Array, shape: tuple[int, ...], reduction: str) -> Array:
@@ -127,10 +148,8 @@ class CrossEntropy(Function):
     @staticmethod
     def forward(ctx: Any, x: Array, target: Array, label_smoothing: float, ignore_index: int, reduction: str) -> Array:
         xp = array_module(x)
-        _read_labels(ctx, x, target, ignore_index)
+        shifted, likelihood = _shifted(ctx, x, target, ignore_index)
         rows = _rows(x)
-        shifted = rows - _largest(rows)
-        likelihood = shifted[xp.arange(len(rows)), ctx.labels]
         if label_smoothing:
             likelihood *= 1.0 - label_smoothing
             likelihood += _row_sums(shifted) * (label_smoothing / rows.shape[1])
@@ -148,6 +167,10 @@ class CrossEntropy(Function):
         if ctx.recording:
             expected = _unrows(_distribution(ctx.labels, ctx.exponentials, ctx.smoothing), x.shape)
             return _where_kept(ctx, x, (softmax(x, axis=_class_axis(x)) - expected) * _beside_classes(each, x))
+        if ctx.passes is not None and each.ndim == 0 and not ctx.smoothing:
+            rows = np.empty_like(ctx.exponentials)
+            ctx.passes.softmax_slopes(ctx.exponentials, ctx.sums, ctx.labels, each.item(), rows)
+            return rows
         xp, classes = array_module(x), x.shape[_class_axis(x)]
         each = each.reshape(-1)
         rows = ctx.exponentials * (each / ctx.sums)[:, None]

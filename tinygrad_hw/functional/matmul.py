@@ -10,6 +10,7 @@ from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import array_module
 from tinygrad_hw.functional.arithmetic import expand, mul
 from tinygrad_hw.functional.shape import reshape, transpose
+from tinygrad_hw.kernels import column_sums, product
 
 __all__ = ["einsum", "linear", "matmul", "outer"]
 
@@ -35,8 +36,8 @@ class Matmul(Function):
             ctx.a_shape, ctx.b_shape = a.shape, b.shape
             if b.ndim == 2 and a.ndim > 2:  # one large product instead of many small ones
                 lead = a.shape[:-1]
-                return (a.reshape(math.prod(lead), a.shape[-1]) @ b).reshape(*lead, b.shape[-1])
-            return a @ b
+                return product(a.reshape(math.prod(lead), a.shape[-1]), b).reshape(*lead, b.shape[-1])
+            return product(a, b) if a.ndim == b.ndim == 2 else a @ b
         except (AttributeError, ValueError) as error:
             raise ValueError(
                 "expected at least one axis each, as many columns on the left as rows on the right, and leading axes "
@@ -49,7 +50,7 @@ class Matmul(Function):
         wants_a, wants_b = ctx.needs_input_grad
         a_shape, b_shape = ctx.a_shape, ctx.b_shape
         if len(a_shape) == len(b_shape) == 2:
-            return grad @ b.T if wants_a else None, a.T @ grad if wants_b else None
+            return product(grad, b.T) if wants_a else None, product(a.T, grad) if wants_b else None
         # a vector is a row on the left, a column on the right
         rows = (1, *a_shape) if len(a_shape) == 1 else a_shape
         columns = (*b_shape, 1) if len(b_shape) == 1 else b_shape
@@ -78,6 +79,7 @@ class Linear(Function):
 
     floating = True
     fresh = True
+    writes_in_place = True
 
     @staticmethod
     def forward(ctx: Any, x: Any, weight: Any, bias: Any) -> Any:
@@ -90,9 +92,7 @@ class Linear(Function):
         ctx.shape = x.shape
         if x.ndim != 2:
             x = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        out = x @ weight.T
-        if bias is not None:
-            out += bias
+        out = product(x, weight.T, bias=bias)
         return out if len(ctx.shape) == 2 else out.reshape(*ctx.shape[:-1], weight.shape[0])
 
     @staticmethod
@@ -104,10 +104,16 @@ class Linear(Function):
             rows = math.prod(shape[:-1])
             grad = grad.reshape(rows, grad.shape[-1])
             x = x.reshape(rows, shape[-1]) if wants_weight else None
-        grad_x = None
+        grad_x = grad_weight = grad_bias = None
         if wants_x:
-            grad_x = grad @ weight if len(shape) == 2 else (grad @ weight).reshape(shape)
-        return grad_x, grad.T @ x if wants_weight else None, grad.sum(axis=0) if wants_bias else None
+            grad_x = product(grad, weight)
+            if len(shape) != 2:
+                grad_x = grad_x.reshape(shape)
+        if wants_weight:
+            grad_weight = product(grad.T, x, ctx.place(1))
+        if wants_bias:
+            grad_bias = column_sums(grad, ctx.place(2))
+        return grad_x, grad_weight, grad_bias
 
 
 class Einsum(Function):

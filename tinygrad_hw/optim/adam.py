@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from tinygrad_hw import kernels
 from tinygrad_hw.backend import Array, array_module
 from tinygrad_hw.optim.optimizer import Optimizer, check_number, decayed
 
@@ -44,10 +45,25 @@ class Adam(Optimizer):
     def _states(self, group: dict[str, Any]) -> dict[str, float]:
         return {"exp_avg": 0.0, "exp_avg_sq": 0.0}
 
+    def _fuses(self, group: dict[str, Any]) -> bool:
+        return True
+
     def _update(
         self, group: dict[str, Any], step: int, p: Array, g: Array, states: list[Array], work: list[Array]
     ) -> None:
+        if not work:
+            self._fused(group, step, p, g, states, 1.0, group["weight_decay"])
+            return
         self._adam(group, step, p, decayed(group["weight_decay"], p, g, out=work[1]), states, work[0])
+
+    @staticmethod
+    def _fused(
+        group: dict[str, Any], step: int, p: Array, g: Array, states: list[Array], shrink: float, decay: float
+    ) -> None:
+        beta1, beta2 = group["betas"]
+        c = math.sqrt(1 - beta2**step)
+        rate = group["lr"] * c / (1 - beta1**step)
+        kernels.cpu_kernels().adam(p, g, *states, shrink, decay, 1 - beta1, beta2, 1 - beta2, c * group["eps"], rate)
 
     @staticmethod
     def _adam(group: dict[str, Any], step: int, p: Array, g: Array, states: list[Array], work: Array) -> None:
@@ -92,6 +108,10 @@ class AdamW(Adam):
     def _update(
         self, group: dict[str, Any], step: int, p: Array, g: Array, states: list[Array], work: list[Array]
     ) -> None:
+        shrink = 1 - group["lr"] * group["weight_decay"]
+        if not work:
+            self._fused(group, step, p, g, states, shrink, 0.0)
+            return
         if group["weight_decay"]:
-            p *= 1 - group["lr"] * group["weight_decay"]
+            p *= shrink
         self._adam(group, step, p, g, states, work[0])

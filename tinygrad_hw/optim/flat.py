@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_hw import versions
+from tinygrad_hw import kernels, versions
 from tinygrad_hw.backend import Array, device_of, to_device
 from tinygrad_hw.tensor import Tensor
 
@@ -132,11 +132,23 @@ class FlatBuffer:
             last = entry if live else None
         return runs
 
+    def note_update(self, run: Sequence[Entry]) -> None:
+        """Record that the values of a run have been written to; for all of them, as usual, this is looked up faster."""
+        whole = len(run) == len(self.entries) and self.values.base is not None
+        versions.note_write(self.values.base if whole else self.values[run[0].start : run[-1].stop])
+
     def blocks(
-        self, run: Sequence[Entry], names: Sequence[str]
+        self, run: Sequence[Entry], names: Sequence[str], fuses: bool = False
     ) -> Iterator[tuple[Array, Array, list[Array], list[Array]]]:
-        """Values, gradients, states and two scratch arrays of equal length, block after block of a run."""
+        """Values, gradients, states and two scratch arrays of equal length, block after block of a run.
+
+        With ``fuses`` a run that has fused kernels comes whole, without scratch arrays.
+        """
         states = [self.states[name] for name in names]
+        whole = slice(run[0].start, run[-1].stop)
+        if fuses and kernels.fused(self.values[whole]):
+            yield self.values[whole], self.gradients[whole], [state[whole] for state in states], []
+            return
         for begin in range(run[0].start, run[-1].stop, self._block):
             part = slice(begin, min(begin + self._block, run[-1].stop))
             scratch = [work[: part.stop - begin] for work in self._work]

@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_hw import versions
 from tinygrad_hw.backend import Array, array_module, to_device, to_numpy
 from tinygrad_hw.optim.flat import Entry, FlatBuffer
 from tinygrad_hw.tensor import Tensor
@@ -69,6 +68,10 @@ class Optimizer:
         ``step`` counts from 1. ``g`` stays as it is; the two arrays ``work`` are free for use.
         """
         raise NotImplementedError
+
+    def _fuses(self, group: dict[str, Any]) -> bool:
+        """Whether ``_update`` takes a long run whole, with no ``work``, and does it by a fused kernel."""
+        return False
 
     # ----------------------------------------------------------------------------------------------- parameter groups
 
@@ -147,9 +150,9 @@ class Optimizer:
                     buffer.make_state(name)  # new here if, for example, the momentum has been 0 so far
                 for entry in run:
                     entry.steps += 1
-                for p, g, states, scratch in buffer.blocks(run, names):
+                for p, g, states, scratch in buffer.blocks(run, names, self._fuses(group)):
                     self._update(group, run[0].steps, p, g, states, scratch)
-                versions.note_write(buffer.values[run[0].start : run[-1].stop])
+                buffer.note_update(run)
 
     def gradient_arrays(self) -> list[Array]:
         """The gradients that exist, as few flat arrays as possible; gaps between parameters are zeros."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tinygrad_hw import kernels
 from tinygrad_hw.backend import Array, array_module
 from tinygrad_hw.optim.optimizer import Optimizer, check_number, decayed
 
@@ -42,9 +43,15 @@ class SGD(Optimizer):
     def _states(self, group: dict[str, Any]) -> dict[str, float]:
         return {"momentum_buffer": 0.0} if group["momentum"] else {}
 
+    def _fuses(self, group: dict[str, Any]) -> bool:
+        return group["momentum"] == 0
+
     def _update(
         self, group: dict[str, Any], step: int, p: Array, g: Array, states: list[Array], work: list[Array]
     ) -> None:
+        if not work:
+            kernels.cpu_kernels().sgd(p, g, group["weight_decay"], group["lr"])
+            return
         xp, (direction, product) = array_module(p), work
         g = decayed(group["weight_decay"], p, g, out=direction)
         if states:

@@ -1,0 +1,129 @@
+"""Fused kernels behind some operations: one pass over memory where NumPy makes a dozen; products where BLAS is slow.
+
+:func:`product` chooses by itself. For the others a caller asks :func:`fused` whether there is a kernel for its arrays,
+and has a generic path where there is none. A test holds each kernel against its generic path.
+
+Whether a kernel is taken depends on the arrays' dtype, shape and strides alone, never on what was computed before, so a
+run that is resumed gives the same bits.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tinygrad_hw.backend import Array, array_module, device_of
+
+_LEAST = 2**16  # entries: below, loading Numba would take longer than it saves
+_PRODUCTS = (2**15, 2**30)  # multiply-adds: below, calling takes the time; above, OpenBLAS packs both operands
+_OUTER, _INNER = (4, 4, 32), (2, 16, 4)  # the least m, k, n of each kernel: below, its blocks would be mostly empty
+_FLOAT32 = np.dtype(np.float32)
+
+
+@cache
+def cpu_kernels() -> Any:
+    """The module of CPU kernels, see :mod:`tinygrad_hw.kernels.cpu`; None without a Numba that fits this NumPy."""
+    try:
+        from tinygrad_hw.kernels import cpu as module
+    except ImportError:
+        return None
+    return module
+
+
+@cache
+def cpu_products() -> Any:
+    """See :mod:`tinygrad_hw.kernels.products`; None without Numba, or AVX-512 in the processor."""
+    try:
+        from tinygrad_hw.kernels import products as module
+    except ImportError:
+        return None
+    return module if module.AVAILABLE else None
+
+
+def fused(array: Array) -> bool:
+    """Whether there are kernels for arrays of this dtype, device and size: long float32 or float64 ones on the CPU."""
+    fits = array.size >= _LEAST and array.dtype.kind == "f" and array.dtype.itemsize in (4, 8)
+    return fits and device_of(array) == "cpu" and cpu_kernels() is not None
+
+
+def product(a: Any, b: Any, out: Array | None = None, bias: Any = None) -> Any:
+    """``a @ b + bias`` for two matrices, and a bias along each row or None; written to ``out`` if that is given."""
+    if type(a) is np.ndarray and type(b) is np.ndarray and _takes(a, b, bias):
+        module = cpu_products()
+        if module is not None:
+            if out is None:
+                out = np.empty((a.shape[0], b.shape[1]), np.float32)
+            module.product(a, b, bias, out)
+            return out
+    result = a @ b if out is None else array_module(a).matmul(a, b, out=out)
+    if bias is not None:
+        _add_bias(result, bias)
+    return result
+
+
+def _add_bias(x: Any, bias: Any) -> None:
+    module = loaded_passes()
+    plain = type(x) is type(bias) is np.ndarray and x.dtype is bias.dtype is _FLOAT32
+    if module is not None and plain and x.flags.c_contiguous and bias.flags.c_contiguous:
+        module.add_bias(x, bias)
+    else:
+        x += bias
+
+
+def column_sums(g: Any, out: Array | None = None) -> Any:
+    """``g.sum(axis=0)`` of a matrix, written to ``out`` if that is given; the same bits with and without a kernel."""
+    module = loaded_passes()
+    if module is not None and type(g) is np.ndarray and g.dtype is _FLOAT32 and g.flags.c_contiguous and g.size:
+        if out is None:
+            out = np.empty(g.shape[1], np.float32)
+        if out.flags.c_contiguous:
+            module.column_sums(g, out)
+            return out
+    return g.sum(axis=0) if out is None else g.sum(axis=0, out=out)
+
+
+def slopes(name: str, y: Any, grad: Any) -> Array | None:
+    """The gradient that pass ``name`` makes of an operation's output and its gradient; None where the pass cannot."""
+    module = loaded_passes()
+    if module is None or type(y) is not np.ndarray or type(grad) is not np.ndarray:
+        return None
+    if y.dtype is not _FLOAT32 or grad.dtype is not _FLOAT32 or y.shape != grad.shape:
+        return None
+    if not (y.flags.c_contiguous and grad.flags.c_contiguous):
+        return None
+    out = np.empty_like(y)
+    getattr(module, name)(y.reshape(-1), grad.reshape(-1), out.reshape(-1))
+    return out
+
+
+def loaded_passes() -> Any:
+    """See :mod:`tinygrad_hw.kernels.passes`; None unless Numba is loaded for products: the bits are the same."""
+    return None if "tinygrad_hw.kernels.products" not in sys.modules else _passes()
+
+
+@cache
+def _passes() -> Any:
+    from tinygrad_hw.kernels import passes
+
+    return passes
+
+
+def _takes(a: np.ndarray, b: np.ndarray, bias: Any) -> bool:
+    """Whether a kernel multiplies these matrices, and does so faster than NumPy."""
+    (m, k), (inner, n) = a.shape, b.shape
+    if not _PRODUCTS[0] <= m * k * n <= _PRODUCTS[1] or a.dtype is not _FLOAT32 or b.dtype is not _FLOAT32:
+        return False
+    if k != inner:
+        return False
+    if bias is not None and (type(bias) is not np.ndarray or bias.dtype is not _FLOAT32 or bias.strides != (4,)):
+        return False
+    if b.strides[1] == 4:
+        least = _OUTER
+    elif b.strides[0] == a.strides[1] == 4:
+        least = _INNER
+    else:
+        return False
+    return m >= least[0] and k >= least[1] and n >= least[2]
