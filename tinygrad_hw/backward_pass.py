@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -41,7 +41,7 @@ def run_backward(
     captured: dict[Node | Tensor, Any] = {}
     wanted = {target._node or target for target in targets or ()}
     needed = None if targets is None else _leading_to(wanted, [root._node or root for root, _ in roots])
-    lent = _Lent()
+    lent = _Lent(gradient for _, gradient in roots)
     in_place = targets is None and not create_graph
 
     for root, gradient in roots:
@@ -64,6 +64,7 @@ def run_backward(
                 lent.check_apart(node)
             if node._hooks:
                 gradient = _call_hooks(node._hooks, gradient, create_graph)
+                lent.keep_away(node, gradient)
             if wanted and node in wanted:
                 captured[node] = gradient
                 if not any(parent in needed for parent in node._parents):  # type: ignore[operator]
@@ -137,11 +138,13 @@ class _Lent:
     """Places where operations write gradients themselves, of leaves that have none yet; used as a block.
 
     A leaf goes without its place meanwhile, so that neither another thread nor a pass within this one writes there.
+    Memory that a gradient given by the user lies in is left alone: it is still read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, given: Iterable[Any]) -> None:
         self._places: dict[Tensor, Any] = {}
         self.rooms: set[int] = set()  # the memory that they lie in
+        self._given = {_memory(gradient) for gradient in given}
 
     def lend(self, node: Node, pending: dict[Any, Any]) -> list[Any]:
         """A place for each argument of ``node`` that is a leaf whose gradient nothing was added to so far, or None."""
@@ -151,20 +154,31 @@ class _Lent:
                 if not isinstance(leaf, Tensor) or leaf._grad is not None or leaf in pending:
                     continue
                 place = leaf._grad_slot
-                if place is not None and place.dtype == node._dtype:
+                if place is not None and place.dtype == node._dtype and _memory(place) not in self._given:
                     places[index] = self._places[leaf] = place
-                    self.rooms.add(id(place.base))
+                    self.rooms.add(_memory(place))
                     leaf._grad_slot = None
         return places
 
     def check_apart(self, node: Node) -> None:
         """Raise if an array that ``node`` keeps lies where this pass writes gradients."""
-        for array in node._saved or ():
-            if array is not None and id(getattr(array, "base", None)) in self.rooms:
-                raise RuntimeError(
-                    f"{node._op.name()}: it keeps a gradient that this backward overwrites: an optimiser's gradients "
-                    "have a fixed place, so keep a copy, e.g. p.grad.clone()"
-                )
+        # the engine's own operations keep their operands nowhere else
+        for array in node._kept() if node._op._users else node._saved or ():
+            if array is not None and _memory(array) in self.rooms:
+                raise self._overwritten(node, "it keeps")
+
+    def keep_away(self, node: Node, gradient: Any) -> None:
+        """From now on leave the memory alone that ``gradient`` of a hook lies in; raise if it was lent already."""
+        if _memory(gradient) in self.rooms:
+            raise self._overwritten(node, "a hook gave")
+        self._given.add(_memory(gradient))
+
+    @staticmethod
+    def _overwritten(node: Node, what: str) -> RuntimeError:
+        return RuntimeError(
+            f"{node._op.name()}: {what} a gradient that this backward overwrites: an optimiser's gradients have a "
+            "fixed place, so use a copy, e.g. p.grad.clone()"
+        )
 
     def give_back(self) -> None:
         for leaf, place in self._places.items():
@@ -175,6 +189,13 @@ class _Lent:
 
     def __exit__(self, *exception: object) -> None:
         self.give_back()
+
+
+def _memory(array: Any) -> int:
+    """Tells arrays apart that share no memory: views have that of the array that they are views of."""
+    array = array._data if isinstance(array, Tensor) else array
+    base = getattr(array, "base", None)
+    return id(array if base is None else base)
 
 
 def _already_freed(node: Node) -> RuntimeError:

@@ -209,3 +209,89 @@ def test_threads_differentiate_into_one_weight():
         thread.join()
     for a, b in zip(grads(plain), grads(net), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def with_kept_gradient():
+    """A layer, its weight's gradient kept by mistake over zero_grad, and a copy of that gradient."""
+    net = layer()
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+    F.sum(net(rows(5))).backward()
+    kept = net.weight.grad
+    optimizer.zero_grad()
+    return net, kept, tg.tensor(kept.numpy())
+
+
+def test_a_kept_gradient_given_to_backward_is_read_before_it_is_overwritten():
+    x = rows(5)
+    net, kept, copy = with_kept_gradient()
+    net(x).backward(kept.T)
+    plain = layer()
+    plain(x).backward(copy.T)
+    assert_same(grads(net), grads(plain))
+
+
+def test_a_kept_gradient_from_a_hook_is_read_before_it_is_overwritten():
+    def differentiate(net, gradient):
+        y = net(x)
+        y.register_hook(lambda g: gradient.T)
+        F.sum(y).backward()
+
+    x, plain = rows(5), layer()
+    net, kept, copy = with_kept_gradient()
+    differentiate(net, kept)
+    differentiate(plain, copy)
+    assert_same(grads(net), grads(plain))
+
+
+def test_a_kept_gradient_from_a_hook_that_comes_too_late_raises():
+    net, kept, _ = with_kept_gradient()
+    y = net(rows(5))
+    y.register_hook(lambda g: kept.T)
+    again = net(F.matmul(rows(3, 4), y.T))  # its backward comes first and writes the weight's gradient
+    with pytest.raises(RuntimeError, match="Linear: a hook gave a gradient that this backward overwrites"):
+        F.sum(again).backward()
+    assert net.weight._grad_slot is not None
+
+
+def test_a_kept_gradient_that_the_users_operation_holds_raises():
+    class Holding(tg.Function):
+        @staticmethod
+        def forward(ctx, x, factor):
+            ctx.factor = factor
+            return x * factor
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad * ctx.factor
+
+    net, kept, _ = with_kept_gradient()
+    x = tg.tensor(DRAW.standard_normal((4, 5)).astype(np.float32), requires_grad=True)
+    with pytest.raises(RuntimeError, match="Holding: it keeps a gradient that this backward overwrites"):
+        F.sum(net(Holding.apply(x, kept))).backward()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda y, g: y.backward(g),
+        lambda y, g: y.backward(g.reshape(64, 64)),
+        lambda y, g: (y + 1).backward(g),
+        lambda y, g: y.backward(g[:]),
+        lambda y, g: F.reshape(y, (4096,)).backward(g.reshape(4096)),
+    ],
+    ids=["itself", "reshaped", "through an addition", "a view", "through a reshape"],
+)
+def test_a_kept_gradient_may_start_the_next_pass(start):
+    """The size is one for a compiled product, which unlike NumPy's does not look whether its operands overlap."""
+    x = tg.tensor(DRAW.standard_normal((64, 64)).astype(np.float32))
+
+    def grad(keep):
+        net = nn.Linear(64, 64, bias=False, stream=tg.random.Stream(0, "init"))
+        optimizer = optim.SGD(net.parameters(), lr=0.1)
+        F.sum(net(x) * net(x)).backward()
+        g = keep(net.weight.grad)
+        optimizer.zero_grad()
+        start(net(x), g)
+        return net.weight.grad.numpy().copy()
+
+    np.testing.assert_array_equal(grad(lambda g: g), grad(lambda g: g.clone()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -153,7 +154,7 @@ def test_operations_give_the_gradients_of_numpy(operation, monkeypatch):
 
 
 @needs_kernel
-@pytest.mark.parametrize("shape", [(1, 1), (128, 100), (1000, 17), (3, 5000)])
+@pytest.mark.parametrize("shape", [(1, 1), (1000, 1), (4097, 1), (4097, 2), (128, 100), (1000, 17), (3, 5000)])
 def test_column_sums_have_the_bits_of_numpy(shape, monkeypatch):
     g = (DRAW.standard_normal(shape) * 10.0 ** DRAW.integers(-9, 9, shape)).astype(np.float32)
     out = np.empty(shape[1], np.float32)
@@ -336,3 +337,19 @@ def test_machine_code_kept_on_disk_is_made_anew_when_another_file_changes(tmp_pa
     assert text.count("_TAKEN, _BACK, _PARTS") == 1
     pool.write_text(text.replace("_TAKEN, _BACK, _PARTS", "_PARTS, _TAKEN, _BACK"))  # other places for the counters
     assert run(2, cwd=tmp_path) == before
+
+
+@needs_kernel
+def test_a_bias_of_another_length_is_not_read_beyond_its_end():
+    a, b = operands(40, 64, 100, "cf")
+    with pytest.raises(ValueError, match="broadcast"):
+        kernels.product(a, b, bias=np.ones(3, np.float32))
+
+
+@needs_kernel
+def test_an_unpickled_array_takes_the_same_way():
+    a, b = operands(64, 64, 64, "cc")
+    copies = [pickle.loads(pickle.dumps(array)) for array in (a, b)]
+    assert copies[0].dtype is not a.dtype, "or this tests nothing"
+    assert kernels._takes(*copies, None)
+    np.testing.assert_array_equal(kernels.product(*copies), kernels.product(a, b))

@@ -66,17 +66,21 @@ def product(a: Any, b: Any, out: Array | None = None, bias: Any = None) -> Any:
 
 def _add_bias(x: Any, bias: Any) -> None:
     module = loaded_passes()
-    plain = type(x) is type(bias) is np.ndarray and x.dtype is bias.dtype is _FLOAT32
-    if module is not None and plain and x.flags.c_contiguous and bias.flags.c_contiguous:
+    plain = type(x) is type(bias) is np.ndarray and x.dtype == bias.dtype == _FLOAT32
+    if module is not None and plain and bias.shape == x.shape[1:] and x.flags.c_contiguous and bias.flags.c_contiguous:
         module.add_bias(x, bias)
     else:
         x += bias
 
 
 def column_sums(g: Any, out: Array | None = None) -> Any:
-    """``g.sum(axis=0)`` of a matrix, written to ``out`` if that is given; the same bits with and without a kernel."""
+    """``g.sum(axis=0)`` of a matrix, written to ``out`` if that is given; the same bits with and without a kernel.
+
+    NumPy adds row to row, as the kernel does, but sums a single column pairwise: that is left to it.
+    """
     module = loaded_passes()
-    if module is not None and type(g) is np.ndarray and g.dtype is _FLOAT32 and g.flags.c_contiguous and g.size:
+    plain = type(g) is np.ndarray and g.dtype == _FLOAT32 and g.flags.c_contiguous
+    if module is not None and plain and len(g) and g.shape[1] > 1:
         if out is None:
             out = np.empty(g.shape[1], np.float32)
         if out.flags.c_contiguous:
@@ -90,7 +94,7 @@ def slopes(name: str, y: Any, grad: Any) -> Array | None:
     module = loaded_passes()
     if module is None or type(y) is not np.ndarray or type(grad) is not np.ndarray:
         return None
-    if y.dtype is not _FLOAT32 or grad.dtype is not _FLOAT32 or y.shape != grad.shape:
+    if y.dtype != _FLOAT32 or grad.dtype != _FLOAT32 or y.shape != grad.shape:
         return None
     if not (y.flags.c_contiguous and grad.flags.c_contiguous):
         return None
@@ -114,11 +118,13 @@ def _passes() -> Any:
 def _takes(a: np.ndarray, b: np.ndarray, bias: Any) -> bool:
     """Whether a kernel multiplies these matrices, and does so faster than NumPy."""
     (m, k), (inner, n) = a.shape, b.shape
-    if not _PRODUCTS[0] <= m * k * n <= _PRODUCTS[1] or a.dtype is not _FLOAT32 or b.dtype is not _FLOAT32:
+    if not _PRODUCTS[0] <= m * k * n <= _PRODUCTS[1] or a.dtype != _FLOAT32 or b.dtype != _FLOAT32:
         return False
     if k != inner:
         return False
-    if bias is not None and (type(bias) is not np.ndarray or bias.dtype is not _FLOAT32 or bias.strides != (4,)):
+    if bias is not None and not (type(bias) is np.ndarray and bias.dtype == _FLOAT32 and bias.shape == (n,)):
+        return False
+    if bias is not None and bias.strides != (4,):
         return False
     if b.strides[1] == 4:
         least = _OUTER
