@@ -209,7 +209,7 @@ def run(run: Run[Config]) -> None:
         return EngineNet(start, run.device)
 
     everything = len(train.labels)
-    batch = min(config.batch, everything)
+    batch = config.batch
     plans: dict[str, tuple[str, Net, int]] = {
         "hand": ("by hand, mini-batch", HandNet(start, config.learning_rate), batch),
         "engine": ("engine, SGD", engine().with_sgd(config.learning_rate), batch),

@@ -44,7 +44,8 @@ def blas() -> str:
     found = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
     if not found:
         return "unknown"
-    pool = found[0]
+    # SciPy brings a library of its own, and the order is not always the same
+    pool = next((pool for pool in found if "numpy" in pool["filepath"]), found[0])
     kernels = f" {pool['architecture']}" if pool.get("architecture") else ""
     threads = pool["num_threads"]
     return f"{pool['internal_api']} {pool['version']}{kernels}, {threads} thread{'s' if threads > 1 else ''}"

@@ -150,3 +150,8 @@ def test_exploding_descent_is_stopped(tmp_path: Path, capsys: pytest.CaptureFixt
     assert error.startswith("error: loop hand, epoch 1, step ")
     assert "it began outside the tape: overflow encountered in matmul" in error
     assert "dense.py" in error
+
+
+def test_batch_larger_than_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*RUN, "--set", "batch=1000000", "--out", str(tmp_path / "run")]) == 2
+    assert "a batch of 1,000,000 is more than the " in capsys.readouterr().err
