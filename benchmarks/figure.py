@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from benchmarks.peers import ENGINES, OURS, OWN
-from benchmarks.report import fastest_own
+from benchmarks.report import fastest_own, number
 from experiments.harness.figures import COLOURS, STYLE, new
 
 _COLOUR = dict(zip([name for name in ENGINES if name != OURS], COLOURS, strict=False)) | {OURS: "#000000"}
@@ -35,20 +35,21 @@ def ratios(data: Mapping[str, Any]) -> Figure | None:
     if not rows:
         return None
     workloads = list(dict.fromkeys(workload for workload, _, _ in rows))
-    figure, axes = new(width=8.0, height=1.1 + 0.24 * len(rows) + 0.3 * len(workloads))
+    figure, axes = new(width=9.5, height=1.1 + 0.24 * len(rows) + 0.3 * len(workloads))
     place, ticks, labels = 0.0, [], []
     for workload in workloads:
         title = data["workloads"][workload]["title"]
         if own[workload] != OURS:
-            title += f" ({ENGINES[str(own[workload])].title})"
+            title += f" ({ENGINES[str(own[workload])].title.partition(', ')[2]})"
         where: Any = {"transform": axes.get_yaxis_transform(), "va": "center", "backgroundcolor": "white"}
-        axes.text(0.005, place, f"{workload}: {title}", weight="bold", **where)
+        heading = axes.text(0.005, place, f"{workload}: {title}", weight="bold", fontsize="small", **where)
+        heading.set_in_layout(False)  # else a long one narrows the axes
         place += 1.0
         for _, name, ratio in (row for row in rows if row[0] == workload):
             colour = _COLOUR[name]
             axes.plot([ratio["low"], ratio["high"]], [place, place], color=colour, linewidth=5, alpha=0.4)
             axes.plot(ratio["median"], place, "o", color=colour, markersize=6)
-            text, end = f"{ratio['median']:.2g}", (ratio["high"], place)
+            text, end = number(ratio["median"]), (ratio["high"], place)
             axes.annotate(text, end, (6, 0), textcoords="offset points", va="center")
             ticks.append(place)
             labels.append(ENGINES[name].title)

@@ -32,7 +32,8 @@ def digest(data: Mapping[str, Any]) -> str:
             for name, engine in data["accuracy"]["engines"].items()
             if engine.get("seconds")
         ]
-        lines += ["", f"{accuracy_title(data['accuracy']).capitalize()}: {', '.join(reached)}."]
+        title = accuracy_title(data["accuracy"])
+        lines += ["", f"{title[0].upper()}{title[1:]}: {', '.join(reached)}."]
     return "\n".join(lines)
 
 

@@ -78,6 +78,7 @@ class Results:
 
     def save(self) -> None:
         """Replace the file; the previous one survives any failure. Raises UserError when it cannot be written."""
+        self.data["workloads"] = dict(sorted(self.data["workloads"].items()))  # whatever the order of several runs
         for entry in self.data["workloads"].values():
             entry["summary"] = summarise(entry, self.data["roof"], OURS, OWN)
         if self.path is None:
