@@ -24,7 +24,7 @@ from experiments.data import mnist
 from experiments.gan import digits as digits_of
 from experiments.gan import pages
 from experiments.gan.assessment import Assessment, Draw, Examiner
-from experiments.gan.judge import Judge, train_judge
+from experiments.gan.judge import saved_judge, train_judge
 from experiments.gan.losses import Loss
 from experiments.gan.nets import Discriminator, Generator, amplify, spread
 from experiments.gan.training import Adversaries, Rules, check_critic_steps
@@ -134,15 +134,7 @@ def drawing(run: Run[Config], generator: Generator) -> Draw:
 def train(run: Run[Config], digits: digits_of.Digits, examiner: Examiner) -> Trained:
     """Trains both nets, and looks at the averaged generator after every epoch."""
     config, masks, labels = run.config, run.stream("discriminator/dropout"), run.stream("fake labels")
-    rules = Rules(
-        config.loss,
-        config.learning_rate,
-        config.beta1,
-        config.smoothing,
-        config.penalty,
-        config.critic_steps,
-        config.average,
-    )
+    rules = Rules.of(config)
     nets = Adversaries(run, "gan", new_generator(run), new_generator(run), new_discriminator(run, masks), rules)
     moments = np.unique(np.geomspace(1, config.epochs, MOMENTS).round().astype(np.int64))
     samples = np.zeros((len(moments), mnist.CLASSES, digits_of.PIXELS), np.float32)
@@ -176,10 +168,8 @@ def evaluate_saved(run: Run[Config]) -> None:
     """Examines the saved generator with the saved judge."""
     config = run.config
     digits = digits_of.load(run, config.train_examples, config.test_examples, config.batch)
-    judge, generator = Judge(run.device, run.stream("init"), run.stream("masks")), new_generator(run)
-    run.load_model("judge", judge.net)
+    judge, generator = saved_judge(run, digits.test), new_generator(run)
     run.load_model("generator", generator)
-    run.metric(judge_accuracy=judge.accuracy(digits.test.pixels, digits.test.labels))
     assess(run, Examiner(judge, digits), generator)
 
 

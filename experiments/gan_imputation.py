@@ -22,7 +22,7 @@ from pydantic import Field
 from experiments.data import mnist
 from experiments.gan import digits as gan_digits
 from experiments.gan.digits import Digits
-from experiments.gan.judge import Judge, frechet_distance, train_judge
+from experiments.gan.judge import frechet_distance, saved_judge, train_judge
 from experiments.gan.losses import Loss
 from experiments.gan.training import Rules, check_critic_steps
 from experiments.harness import Claim, Experiment, Run, Settings, settings
@@ -103,16 +103,7 @@ def load(run: Run[Config]) -> Digits:
 
 def plan(config: Config) -> training.Plan:
     """How every λ is trained."""
-    rules = Rules(
-        config.loss,
-        config.learning_rate,
-        config.beta1,
-        config.smoothing,
-        config.penalty,
-        config.critic_steps,
-        config.average,
-    )
-    return training.Plan(config.epochs, config.batch, config.dropout, rules)
+    return training.Plan(config.epochs, config.batch, config.dropout, Rules.of(config))
 
 
 def record(run: Run[Config], weight: float, measures: Measures) -> None:
@@ -132,9 +123,7 @@ def claim(run: Run[Config]) -> None:
 def evaluate(run: Run[Config]) -> None:
     """Measures the saved generators with the saved judge."""
     digits = load(run)
-    judge = Judge(run.device, run.stream("judge/init"), run.stream("judge/dropout"))
-    run.load_model("judge", judge.net)
-    run.metric(judge_accuracy=judge.accuracy(digits.test.pixels, digits.test.labels))
+    judge = saved_judge(run, digits.test)
     real_features = judge.features(digits.test.pixels)
     for weight in sorted(set(run.config.lambdas)):
         generator = training.new_generator(run)

@@ -154,9 +154,12 @@ class _Lent:
                 if not isinstance(leaf, Tensor) or leaf._grad is not None or leaf in pending:
                     continue
                 place = leaf._grad_slot
-                if place is not None and place.dtype == node._dtype and _memory(place) not in self._given:
+                if place is None or place.dtype != node._dtype:
+                    continue
+                room = _memory(place)
+                if room not in self._given:
                     places[index] = self._places[leaf] = place
-                    self.rooms.add(_memory(place))
+                    self.rooms.add(room)
                     leaf._grad_slot = None
         return places
 

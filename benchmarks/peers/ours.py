@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tinygrad_hw as tg
+from benchmarks.peers.tape import TapeStep
 from tinygrad_hw import functional as F
 from tinygrad_hw import nn, optim
 from tinygrad_hw.backend import synchronize, to_device, to_numpy
@@ -42,7 +43,7 @@ class _Ops:
         return F.svd_project(weight, rank)
 
 
-class OurStep:
+class OurStep(TapeStep):
     """A training step on the tape, with the engine's own optimisers.
 
     Args:
@@ -51,61 +52,15 @@ class OurStep:
     """
 
     def __init__(self, workload: Workload, device: str, subspace: bool = False) -> None:
-        from benchmarks.workloads import Gan
-
-        self.workload, self.device = workload, device
-        self.parameters = {name: nn.Parameter(to_device(array, device)) for name, array in workload.initial().items()}
-        make = optim.SGD if workload.optimizer == "sgd" else optim.Adam
-        self.groups = {group: [self.parameters[name] for name in names] for group, names in workload.groups().items()}
-        self.optimizers = {group: make(held, workload.learning_rate) for group, held in self.groups.items()}
-        self.ops = _Ops(self._projections() if subspace else {})
+        self.device = device
+        parameters = {name: nn.Parameter(to_device(array, device)) for name, array in workload.initial().items()}
+        optimizer = optim.SGD if workload.optimizer == "sgd" else optim.Adam
+        ops = _Ops(_projections(workload, parameters, device) if subspace else {})
+        super().__init__(workload, ops, parameters, lambda held: optimizer(held, workload.learning_rate))
         self.load(workload.inputs())
-        self._make = self._adversarial if isinstance(workload, Gan) else self._single
-
-    def _projections(self) -> dict[str, nn.Module]:
-        rank, stream = getattr(self.workload, "rank", 0), tg.random.Stream(0, "subspace")
-        weights = {name: self.parameters[f"{name}.weight"] for name in list(self.workload.layers())[:-1]}
-        return {
-            name: nn.SubspaceProjection(weight.shape, rank, stream=stream, device=self.device)
-            for name, weight in weights.items()
-        }
 
     def load(self, inputs: Mapping[str, np.ndarray]) -> None:
         self.inputs = {name: tg.tensor(to_device(array, self.device)) for name, array in inputs.items()}
-
-    def __call__(self) -> Any:
-        return self._make()
-
-    def _single(self) -> Any:
-        optimizer = self.optimizers["all"]
-        optimizer.zero_grad()
-        loss = self.workload.loss(self.ops, self.parameters, self.inputs)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    def _adversarial(self) -> Any:
-        workload: Any = self.workload
-        ops, parameters, inputs = self.ops, self.parameters, self.inputs
-        fakes = workload.generate(ops, parameters, inputs)
-        self.optimizers["discriminator"].zero_grad()
-        apart = workload.judged_apart(ops, parameters, fakes.detach(), inputs)
-        apart.backward()
-        self.optimizers["discriminator"].step()
-        self.optimizers["generator"].zero_grad()
-        self._learn("discriminator", False)
-        real = workload.judged_real(ops, parameters, fakes, inputs)
-        self._learn("discriminator", True)
-        real.backward()
-        self.optimizers["generator"].step()
-        return apart, real
-
-    def _learn(self, group: str, wanted: bool) -> None:
-        for parameter in self.groups[group]:
-            parameter.requires_grad = wanted
-
-    def value(self, loss: Any) -> float:
-        return sum(map(float, loss)) if isinstance(loss, tuple) else float(loss)
 
     def wait(self) -> None:
         synchronize(self.device)
@@ -119,3 +74,12 @@ class OurStep:
             self()
         made = {id(array) for outputs in events for array in outputs if getattr(array, "base", 0) is None}
         return {"operations": len(events), "arrays": len(made)}
+
+
+def _projections(workload: Workload, parameters: Mapping[str, nn.Parameter], device: str) -> dict[str, nn.Module]:
+    rank, stream = getattr(workload, "rank", 0), tg.random.Stream(0, "subspace")
+    weights = {name: parameters[f"{name}.weight"] for name in list(workload.layers())[:-1]}
+    return {
+        name: nn.SubspaceProjection(weight.shape, rank, stream=stream, device=device)
+        for name, weight in weights.items()
+    }

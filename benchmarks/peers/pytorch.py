@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.peers import UnavailableError
-from benchmarks.workloads import Gan, Workload
+from benchmarks.peers.tape import TapeStep
+from benchmarks.workloads import Workload
 
 
 class _Project(torch.autograd.Function):
@@ -68,7 +69,7 @@ class _Count(TorchDispatchMode):
         return result
 
 
-class TorchStep:
+class TorchStep(TapeStep):
     """A training step on PyTorch's tape.
 
     Args:
@@ -78,59 +79,22 @@ class TorchStep:
     def __init__(self, workload: Workload, device: str, compiled: bool = False) -> None:
         if device != "cpu" and not torch.cuda.is_available():
             raise UnavailableError("this PyTorch finds no GPU")
-        self.workload, self.device, self.compiled = workload, device, compiled
-        self.parameters = {
+        self.device, self.compiled = device, compiled
+        parameters = {
             name: torch.tensor(array, device=device, requires_grad=True) for name, array in workload.initial().items()
         }
-        make = torch.optim.SGD if workload.optimizer == "sgd" else torch.optim.Adam
-        self.groups = {group: [self.parameters[name] for name in names] for group, names in workload.groups().items()}
-        self.optimizers = {
-            group: make(held, lr=workload.learning_rate, fused=True) for group, held in self.groups.items()
-        }
+        optimizer = torch.optim.SGD if workload.optimizer == "sgd" else torch.optim.Adam
+        super().__init__(
+            workload,
+            _Ops,
+            parameters,
+            lambda held: optimizer(held, lr=workload.learning_rate, fused=True),
+            torch.compile if compiled else lambda function: function,
+        )
         self.load(workload.inputs())
-        wrap = torch.compile if compiled else lambda function: function
-        if isinstance(workload, Gan):
-            self.generate, self.apart, self.real = map(
-                wrap, (workload.generate, workload.judged_apart, workload.judged_real)
-            )
-            self._make = self._adversarial
-        else:
-            self.loss, self._make = wrap(workload.loss), self._single
 
     def load(self, inputs: Mapping[str, np.ndarray]) -> None:
         self.inputs = {name: torch.tensor(array, device=self.device) for name, array in inputs.items()}
-
-    def __call__(self) -> Any:
-        return self._make()
-
-    def _single(self) -> Any:
-        optimizer = self.optimizers["all"]
-        optimizer.zero_grad()
-        loss = self.loss(_Ops, self.parameters, self.inputs)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    def _adversarial(self) -> Any:
-        fakes = self.generate(_Ops, self.parameters, self.inputs)
-        self.optimizers["discriminator"].zero_grad()
-        apart = self.apart(_Ops, self.parameters, fakes.detach(), self.inputs)
-        apart.backward()
-        self.optimizers["discriminator"].step()
-        self.optimizers["generator"].zero_grad()
-        self._learn("discriminator", False)
-        real = self.real(_Ops, self.parameters, fakes, self.inputs)
-        self._learn("discriminator", True)
-        real.backward()
-        self.optimizers["generator"].step()
-        return apart, real
-
-    def _learn(self, group: str, wanted: bool) -> None:
-        for parameter in self.groups[group]:
-            parameter.requires_grad_(wanted)
-
-    def value(self, loss: Any) -> float:
-        return sum(part.item() for part in (loss if isinstance(loss, tuple) else (loss,)))
 
     def wait(self) -> None:
         if self.device != "cpu":

@@ -99,6 +99,14 @@ def train_judge(run: Run[Any], train: Split, test: Split, epochs: int) -> Judge:
     return judge
 
 
+def saved_judge(run: Run[Any], test: Split) -> Judge:
+    """The judge that a run saved; sets the metric `judge_accuracy` as `train_judge` does."""
+    judge = Judge(run.device, run.stream("judge/init"), run.stream("judge/dropout"))
+    run.load_model("judge", judge.net)
+    run.metric(judge_accuracy=judge.accuracy(test.pixels, test.labels))
+    return judge
+
+
 def shifted(pixels: Array, stream: Stream, device: str) -> Array:
     """Each picture moved by up to SHIFT pixels, down or up and right or left, over paper."""
     count, side = len(pixels), mnist.SIDE

@@ -1,7 +1,7 @@
 """How two nets learn from each other: one step of both, and the running mean of the generator's weights."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import tinygrad_hw as tg
@@ -36,6 +36,11 @@ class Rules:
     penalty: float
     critic_steps: int
     average: float
+
+    @classmethod
+    def of(cls, config: Any) -> "Rules":
+        """Those of an experiment's settings, which have the same names."""
+        return cls(**{field.name: getattr(config, field.name) for field in fields(cls)})
 
 
 class Adversaries:
