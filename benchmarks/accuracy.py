@@ -41,7 +41,7 @@ def learn(engine: str, device: str, seed: int, target: float = TARGET, epochs: i
 
     workload = Dense("digits", "", BATCH, "adam", 1e-3, seed, (784, 100, 50, 10), ("relu", "relu"))
     train, labels, test, test_labels = digits()
-    ops = NumpyOps(np, lambda x: x)
+    ops: Any = NumpyOps(np, lambda x: x)
     ENGINES[engine].build(workload, device)()  # warm
     step = ENGINES[engine].build(workload, device)
     order, seconds, accuracy = workload.generator("order"), 0.0, []

@@ -14,7 +14,7 @@ from benchmarks.peers import ENGINES, OURS, OWN
 from benchmarks.report import fastest_own, number
 from experiments.harness.figures import COLOURS, STYLE, new
 
-_COLOUR = dict(zip([name for name in ENGINES if name != OURS], COLOURS, strict=False)) | {OURS: "#000000"}
+_COLOUR = dict(zip([name for name in ENGINES if name not in OWN], COLOURS, strict=False)) | {OURS: "#000000"}
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 

@@ -23,6 +23,8 @@ _TUNING = (
     "TORCH_",
     "ONEDNN_",
     "DNNL_",
+    "MALLOC_",
+    "LD_PRELOAD",
 )
 
 

@@ -52,7 +52,7 @@ def side_by_side(
         ready: dict[str, Process] = {}
         for name in names:
             process = stack.enter_context(Process(name, device, threads))
-            found = entry["engines"][name] = _prepared(name, process, workload, entry["engines"], seconds)
+            found = entry["engines"][name] = _prepared(name, process, workload, entry["engines"], seconds, whole)
             if "reason" in found:
                 say(f"{workload.name}: {ENGINES[name].title}: {found['reason']}")
                 process.close()
@@ -87,11 +87,14 @@ def side_by_side(
 
 
 def _prepared(
-    name: str, process: Process, workload: Workload, before: Mapping[str, Any], seconds: float
+    name: str, process: Process, workload: Workload, before: Mapping[str, Any], seconds: float, whole: bool
 ) -> dict[str, Any]:
     """What is known of an engine before the first round, or the ``reason`` why it has none."""
     try:
-        found = process.ask("hello") | process.ask("build", workload=workload.describe())
+        found = process.ask("hello")
+        if whole:
+            process.ask("warm")
+        found |= process.ask("build", workload=workload.describe())
         reference = before.get(OURS, {}).get("losses")
         if reference is not None:
             for steps, mine, ours, tolerance in zip(

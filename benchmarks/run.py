@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import accuracy, machine, report
 from benchmarks.engines import EngineError, Process
 from benchmarks.measure import side_by_side
-from benchmarks.peers import ENGINES, OURS, PEERS
+from benchmarks.peers import ENGINES, FORMS, OURS, PEERS
 from benchmarks.results import Results, UserError
 from benchmarks.scaling import scaling
 from benchmarks.workloads import LATER, WORKLOADS, nearest
@@ -68,7 +68,7 @@ def chosen_engines(names: Sequence[str] | None) -> list[str]:
     if names == ["none"]:
         found: list[str] = []
     elif names:
-        found = list(dict.fromkeys(names))
+        found = list(dict.fromkeys(form for name in names for form in FORMS.get(name, [name])))
         for name in found:
             if ENGINES[name].missing():
                 raise UserError(f"peer {name}: {ENGINES[name].package} is not installed: {_how(name)}")
@@ -123,8 +123,7 @@ def _measure(
             continue
         workload = WORKLOADS[name]
         say(f"{name}: {workload.title}")
-        ranked = getattr(workload, "rank", 0) > 0
-        compared = [engine for engine in engines if ranked or not ENGINES[engine].only_ranked]
+        compared = [engine for engine in engines if ENGINES[engine].suits(workload)]
 
         def keep(entry: dict[str, Any], name: str = name) -> None:
             data["workloads"][name] = entry
@@ -139,7 +138,7 @@ def _measure(
 
         fewer = settings | {"rounds": min(settings["rounds"], 5)}
         usual = [OURS, "torch", "jax"] if options.peers is None else engines
-        compared = [engine for engine in usual if engine in engines and not ENGINES[engine].only_ranked]
+        compared = [engine for engine in usual if engine in engines and not ENGINES[engine].only_with]
         scaling(compared, fewer, say, keep_growth, data.get("scaling"))
     if options.accuracy and not data.get("accuracy"):
         compared = [engine for engine in accuracy.COMPARED if engine in engines]

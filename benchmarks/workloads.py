@@ -1,136 +1,22 @@
 """The training steps that every engine is timed on, each defined once: numbers in, network, loss, counts.
 
-A workload says what is computed in terms of a few operations (:class:`Ops`) that each engine brings in its own form, so
-the engines cannot drift apart. A step is whole: gradients zeroed, forward, loss, backward, update. Dtype float32.
-
-Numbers come from a named seed and are the same for every engine: weights uniform in ±√(6 / in) (He), biases
-uniform in ±0.1, images uniform in [0, 1], labels uniform.
-
-Counts. Operations: 2 m n k for a matrix product, 1 for every entry that a bias or activation touches, each way, 2 for a
-parameter under SGD and 12 under Adam. Bytes: the least that must move if nothing but what an operation works on stays
-in a cache: a weight is read forward and backward, its gradient is written and read, the update reads and writes the
-parameter and its state; an activation is written and read forward, read backward, and its gradient written and read.
+A workload says what is computed in terms of a few operations (:class:`~benchmarks.workload.Ops`) that each engine
+brings in its own form, so the engines cannot drift apart. A step is whole: gradients zeroed, forward, loss, backward,
+update.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray]
-Named = Mapping[str, Any]  # an engine's own arrays by name
-
-_WORD = 4  # bytes of a float32
-_UPDATE = {"sgd": (2, 3), "adam": (12, 7)}  # operations for each parameter; words read and written
-
-
-class Ops(Protocol):
-    """What an engine brings: PyTorch's names and meanings; ``cross_entropy`` and the other losses are means."""
-
-    def linear(self, x: Any, weight: Any, bias: Any) -> Any: ...
-    def relu(self, x: Any) -> Any: ...
-    def sigmoid(self, x: Any) -> Any: ...
-    def tanh(self, x: Any) -> Any: ...
-    def exp(self, x: Any) -> Any: ...
-    def scale(self, x: Any, number: float) -> Any: ...
-    def concatenate(self, arrays: Sequence[Any], axis: int) -> Any: ...
-    def cross_entropy(self, logits: Any, labels: Any) -> Any: ...
-    def binary_cross_entropy_with_logits(self, logits: Any, targets: Any) -> Any: ...
-    def gaussian_kl(self, mu: Any, logvar: Any) -> Any: ...
-    def project(self, name: str, weight: Any, rank: int) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Of one step: floating-point operations, bytes to and from memory, parameters."""
-
-    flops: float
-    bytes: float
-    parameters: int
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.flops + other.flops, self.bytes + other.bytes, self.parameters + other.parameters)
-
-
-def _chain(rows: int, sizes: Sequence[int], *, learned: bool = True, first_input: bool = False) -> Counts:
-    """Forward and backward of dense layers on ``rows`` examples.
-
-    ``learned``: gradients of weights and biases are wanted; ``first_input``: so is that of the input.
-    """
-    flops = words = 0.0
-    for number, (n, m) in enumerate(pairwise(sizes)):
-        backwards = learned + (number > 0 or first_input)
-        flops += 2 * rows * n * m * (1 + backwards) + 4 * rows * m
-        words += n * m * (1 + (number > 0 or first_input) + learned) + 5 * rows * m
-    return Counts(flops, words * _WORD, 0)
-
-
-def _update(optimizer: str, parameters: int) -> Counts:
-    flops, words = _UPDATE[optimizer]
-    return Counts(flops * parameters, words * parameters * _WORD, parameters)
-
-
-@dataclass(frozen=True)
-class Workload:
-    """One training step.
-
-    Attributes:
-        name: as on the command line. title: what it is, in a line.
-        batch: examples a step.
-        optimizer: "sgd" or "adam" (betas 0.9 and 0.999, eps 1e-8). learning_rate: of it.
-        seed: of the numbers, with the name.
-    """
-
-    name: str
-    title: str
-    batch: int
-    optimizer: str
-    learning_rate: float
-    seed: int = 0
-
-    def generator(self, what: str) -> np.random.Generator:
-        """The stream of random numbers named ``what``."""
-        return np.random.default_rng([self.seed, *f"{self.name}/{what}".encode()])
-
-    def layers(self) -> dict[str, tuple[int, int]]:
-        """Inputs and outputs of each dense layer by name."""
-        raise NotImplementedError
-
-    def groups(self) -> dict[str, list[str]]:
-        """The names of the parameters that each optimiser updates, by the optimiser's name."""
-        return {"all": [f"{layer}.{part}" for layer in self.layers() for part in ("weight", "bias")]}
-
-    def initial(self) -> Arrays:
-        """The parameters before the first step: weights (out, in) and biases (out,) by name."""
-        draw, found = self.generator("parameters"), {}
-        for layer, (n, m) in self.layers().items():
-            bound = math.sqrt(6 / n)
-            found[f"{layer}.weight"] = draw.uniform(-bound, bound, (m, n)).astype(np.float32)
-            found[f"{layer}.bias"] = draw.uniform(-0.1, 0.1, m).astype(np.float32)
-        return found
-
-    def inputs(self) -> Arrays:
-        """What a step is fed: the same batch each time."""
-        raise NotImplementedError
-
-    def loss(self, ops: Ops, params: Named, inputs: Named) -> Any:
-        """The loss of a workload with one optimiser."""
-        raise NotImplementedError
-
-    def counts(self) -> Counts:
-        """Operations and bytes of a step, and how many parameters it has."""
-        raise NotImplementedError
-
-    def describe(self) -> dict[str, Any]:
-        """All settings as plain data; :func:`from_description` turns them back into the workload."""
-        return {"kind": type(self).__name__} | dataclasses.asdict(self)
+from benchmarks.convolutional import Convolutional
+from benchmarks.workload import WORD, Arrays, Counts, Named, Ops, Workload, chain, update
 
 
 @dataclass(frozen=True)
@@ -183,12 +69,12 @@ class Dense(Workload):
 
     def counts(self) -> Counts:
         parameters = sum(n * m + m for n, m in pairwise(self.sizes))
-        total = _chain(self.batch, self.sizes) + _update(self.optimizer, parameters)
+        total = chain(self.batch, self.sizes) + update(self.optimizer, parameters)
         for n, m in list(pairwise(self.sizes))[:-1] if self.rank else ():
             # U, s and V of n x m: Golub & Van Loan, "Matrix computations", 4th edition, figure 8.6.1 (R-SVD)
             high, wide = max(n, m), min(n, m)
             svd = 6 * high * wide**2 + 20 * wide**3
-            total += Counts(svd + 2 * n * m * self.rank, 4 * n * m * _WORD, 0)
+            total += Counts(svd + 2 * n * m * self.rank, 4 * n * m * WORD, 0)
         return total
 
 
@@ -231,9 +117,9 @@ class Vae(Workload):
     def counts(self) -> Counts:
         parameters = sum(n * m + m for n, m in self.layers().values())
         return (
-            _chain(self.batch, (*self.sizes, 2 * self.latent))
-            + _chain(self.batch, (self.latent, *reversed(self.sizes)), first_input=True)
-            + _update(self.optimizer, parameters)
+            chain(self.batch, (*self.sizes, 2 * self.latent))
+            + chain(self.batch, (self.latent, *reversed(self.sizes)), first_input=True)
+            + update(self.optimizer, parameters)
         )
 
 
@@ -304,10 +190,10 @@ class Gan(Workload):
     def counts(self) -> Counts:
         parameters = sum(n * m + m for n, m in self.layers().values())
         return (
-            _chain(self.batch, self.generator_sizes)
-            + _chain(2 * self.batch, self.discriminator_sizes)
-            + _chain(self.batch, self.discriminator_sizes, learned=False, first_input=True)
-            + _update(self.optimizer, parameters)
+            chain(self.batch, self.generator_sizes)
+            + chain(2 * self.batch, self.discriminator_sizes)
+            + chain(self.batch, self.discriminator_sizes, learned=False, first_input=True)
+            + update(self.optimizer, parameters)
         )
 
 
@@ -322,6 +208,12 @@ def dense(name: str, width: int, depth: int, batch: int, rank: int = 0) -> Dense
     return Dense(name, title, batch, "adam", 1e-4, 0, (784, *(width,) * depth, 10), ("relu",) * depth, rank)
 
 
+CIFAR = ("conv10@5", "relu", "pool2", "conv10@5", "relu", "pool2", "flatten", "dense20", "relu", "dense10")
+NOTMNIST = (
+    *("conv32@3 same", "norm", "relu", "conv32@3 same", "norm", "relu", "pool2"),
+    *("conv64@3 same", "norm", "relu", "conv64@3 same", "norm", "relu", "pool2"),
+    *("flatten", "dropout", "dense256", "relu", "dropout", "dense10"),
+)
 WORKLOADS: dict[str, Workload] = {
     workload.name: workload
     for workload in (
@@ -330,15 +222,20 @@ WORKLOADS: dict[str, Workload] = {
         dense("w5", 1024, 5, 128, rank=20),
         Vae("w6", "VAE 784-512-256-3 and back, batch 128, Adam", 128, "adam", 1e-4),
         Gan("w7", "conditional GAN, both updates, batch 100, Adam", 100, "adam", 1e-4),
+        Convolutional(
+            "w3", "CIFAR CNN 10@5-pool-10@5-pool-20-10, batch 128, Adam", 128, "adam", 1e-3, 0, CIFAR, (3, 32, 32)
+        ),
+        Convolutional(
+            "w9", "notMNIST CNN 32-32-pool-64-64-pool-256-10, batch norm, dropout, batch 128, Adam",
+            128, "adam", 1e-4, 0, NOTMNIST, (1, 28, 28), 0.5,
+        ),
     )
-}
+}  # fmt: skip
 LATER = {
-    "w3": "CIFAR CNN, batch 128, Adam: needs convolution",
     "w4": "GRU and LSTM 513-256-513 on 100 frames x 10 sequences, Adam: needs recurrent layers",
     "w8": "Siamese GRU 513-128-64 on two batches of 32 x 32 frames: needs recurrent layers",
-    "w9": "notMNIST CNN with batch norm and dropout, batch 128: needs convolution",
 }
-_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Dense, Vae, Gan)}
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Dense, Vae, Gan, Convolutional)}
 
 
 def from_description(settings: Mapping[str, Any]) -> Workload:

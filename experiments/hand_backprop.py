@@ -21,7 +21,7 @@ from pydantic import Field
 import tinygrad_hw as tg
 from experiments.data import mnist
 from experiments.harness import Claim, Experiment, Loop, Run, Settings, figures, settings
-from experiments.harness.report import short
+from experiments.harness.report import counted, short
 from reference import dense
 from tinygrad_hw import functional as F
 from tinygrad_hw import nn, optim
@@ -335,7 +335,7 @@ def show_optimisers(run: Run[Config], done: dict[str, Descent], loss_before: flo
     run.report.table(
         ("Net", "Batch", "Updates", "Training loss", "Test accuracy", "Seconds"),
         rows,
-        caption=f"After {run.config.epochs} epochs. The seconds include the evaluation after every epoch.",
+        caption=f"After {counted(run.config.epochs, 'epoch')}. The seconds include the evaluation after every epoch.",
     )
 
 
@@ -396,11 +396,11 @@ def contrast(run: Run[Config], done: dict[str, Descent]) -> None:
     step, memory = config.momentum_learning_rate, 1 / (1 - config.momentum)
     run.report.section("Comment")
     run.report.text(
-        f"""In {config.epochs} epochs plain descent by hand brings the training loss to {down_to(hand)}, momentum to
-        {down_to(momentum)}, Adam to {down_to(adam)}; after the first epoch they stand at {down_to(hand, 0)},
-        {down_to(momentum, 0)} and {down_to(adam, 0)}. Momentum adds up the gradients of about {memory:.0f} steps: a
-        rate of {step:g} acts like one of {step * memory:.2g} along directions that persist, and what alternates
-        cancels. Adam divides each weight's step by the usual size of its gradient, so pixels that are seldom inked
+        f"""In {counted(config.epochs, "epoch")} plain descent by hand brings the training loss to {down_to(hand)},
+        momentum to {down_to(momentum)}, Adam to {down_to(adam)}; after the first epoch they stand at
+        {down_to(hand, 0)}, {down_to(momentum, 0)} and {down_to(adam, 0)}. Momentum adds up the gradients of about
+        {memory:.0f} steps: a rate of {step:g} acts like one of {step * memory:.2g} along directions that persist, and
+        what alternates cancels. Adam divides each weight's step by the usual size of its gradient, so pixels that are seldom inked
         learn as fast as the others, which one rate for all cannot do. On unseen digits the three {close}:
         {right[0]:.1%} right by hand, {right[1]:.1%} with momentum, {right[2]:.1%} with Adam (standard error
         {error:.1%}). An optimiser changes the way down; what {whole.batch:,} digits can teach is the same for all.""",

@@ -75,14 +75,18 @@ class Score:
 
 @dataclass
 class Used:
-    """What some samples run: every operation's forward, and the backward of those that give gradients, by argument."""
+    """What some samples run: every operation's forward, and the backward of those that give gradients, by argument.
+
+    ``twice`` are the operations whose backward runs for second derivatives: those that a rule is written with.
+    """
 
     forward: set[type[Function]] = field(default_factory=set)
     backward: dict[type[Function], set[int]] = field(default_factory=dict)
+    twice: set[type[Function]] = field(default_factory=set)
 
 
 def operations_used(samples: Sequence[Case]) -> Used:
-    """Run the samples and watch."""
+    """Run the samples, and the second derivatives that their records promise, and watch."""
     used = Used()
 
     def note(event: OperationEvent) -> None:
@@ -95,9 +99,16 @@ def operations_used(samples: Sequence[Case]) -> Used:
             wanted = {i for i, result in enumerate(event.outputs) if result is not None and parents[i] is not None}
             used.backward.setdefault(event.node._op, set()).update(wanted)
 
-    with operation_hook(note):
-        for case in samples:
+    def note_twice(event: OperationEvent) -> None:
+        if event.node is not None:
+            (used.forward if event.phase == "forward" else used.twice).add(event.node._op)
+
+    for case in samples:
+        with operation_hook(note):
             run(case.function, case.call, case.cotangents)
+        if case.record.gradient is True and case.record.second is True and case.differentiable:
+            with operation_hook(note_twice):
+                second_gradients(case.function, case.call, case.cotangents, case.weights)
     return used
 
 
@@ -115,7 +126,7 @@ def all_operations() -> set[type[Function]]:
 def unexercised(used: Sequence[Used]) -> list[str]:
     """The operations of the engine that none of ``used`` ran, or ran without asking for the gradient that they have."""
     forward = {operation for u in used for operation in u.forward}
-    backward = {operation for u in used for operation in u.backward}
+    backward = {operation for u in used for operation in (*u.backward, *u.twice)}
     return sorted(
         operation.name()
         for operation in all_operations()

@@ -311,13 +311,14 @@ class Function:
             return np.asarray(out) if isinstance(out, np.generic) else out
         if type(out) is tuple:
             return _wrap_outputs(node, arrays, out, wanted)
-        if not isinstance(out, (_ndarray, np.generic)) and not is_array(out):
-            raise TypeError(
-                f"{cls.name()}: forward must return an array or a tuple of arrays, got {type(out).__name__}"
-            )
-        if isinstance(out, np.generic):  # NumPy gives scalars where there are no axes
-            node._saved = _replaced(node._saved, (out,), (array := np.asarray(out),))
-            out = array
+        if type(out) is not _ndarray:
+            if not isinstance(out, np.generic) and not is_array(out):
+                raise TypeError(
+                    f"{cls.name()}: forward must return an array or a tuple of arrays, got {type(out).__name__}"
+                )
+            if isinstance(out, np.generic):  # NumPy gives scalars where there are no axes
+                node._saved = _replaced(node._saved, (out,), (array := np.asarray(out),))
+                out = array
         tensor = _new_tensor(Tensor)
         tensor._data = out
         if wanted and out.dtype.kind == "f":
@@ -325,7 +326,7 @@ class Function:
             node._clock = versions.clock
             node._shape, node._dtype = out.shape, out.dtype
             if node._saved or cls._users:
-                node._ids = [id(array) for array in arrays]
+                node._ids = list(map(id, arrays))
                 node._output_ids = (id(out),)
             tensor._node = node
         else:

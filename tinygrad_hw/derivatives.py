@@ -37,7 +37,9 @@ def _roots(
                     f"{name}: an output of shape {output.shape} needs a gradient of that shape; only an output of one "
                     "element has an implied gradient of 1"
                 )
-            gradient = array_module(output._data).ones_like(output._data)
+            one = array_module(output._data).array(1, output.dtype).reshape(output.shape)
+            pairs.append((output, Tensor._make(one, None) if create_graph else one))
+            continue
         if not isinstance(gradient, Tensor):
             gradient = Tensor(gradient if is_array(gradient) else array_module(output._data).asarray(gradient))
         if gradient.shape != output.shape:

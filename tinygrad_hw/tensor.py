@@ -249,9 +249,7 @@ class Tensor:
         Raises:
             RuntimeError: nothing to differentiate, a gradient is missing, or the tape was freed.
         """
-        from tinygrad_hw.derivatives import backward
-
-        backward([self], [gradient], retain_graph=retain_graph, create_graph=create_graph)
+        derivatives.backward([self], [gradient], retain_graph=retain_graph, create_graph=create_graph)
 
     def detach(self) -> Tensor:
         """The same memory, cut off from the tape."""
@@ -487,6 +485,7 @@ def _boolean(operator_: str, value: Any) -> Any:
 
 
 # Below this line: the circle described at the top.
+from tinygrad_hw import derivatives  # noqa: E402
 from tinygrad_hw import functional as F  # noqa: E402
 from tinygrad_hw.autograd import is_grad_enabled  # noqa: E402
 

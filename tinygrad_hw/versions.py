@@ -105,9 +105,13 @@ def note_write(array: Array) -> None:
     clock += 1
     owner = _owner(array)
     memory, key = _memory(owner), _range(array, owner)
-    memory.note(*key, clock)
-    for other in memory.overlapping(*key):
-        del memory.handed_out[other]
+    if key in memory.writes:
+        memory.writes[key] = clock
+    else:
+        memory.note(*key, clock)
+    if memory.handed_out:
+        for other in memory.overlapping(*key):
+            del memory.handed_out[other]
 
 
 def note_handed_out(array: Array) -> None:

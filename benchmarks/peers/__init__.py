@@ -51,7 +51,8 @@ class Engine:
     Attributes:
         title: in tables. home: the module with a class of steps. step: that class.
         package: what must be installed. settings: keyword arguments of the class.
-        only_ranked: whether it differs from another engine in workloads with a projection alone.
+        only_with: the setting of a workload that another form of an engine is for ("rank": a projection; "image":
+            images); in workloads without it, it would be the same as the engine itself.
         tolerance: relative, of the loss after 1 and after 3 steps, against ours.
         ours: whether it is this engine.
     """
@@ -61,9 +62,13 @@ class Engine:
     step: str
     package: str
     settings: tuple[tuple[str, Any], ...] = ()
-    only_ranked: bool = False
+    only_with: str = ""
     tolerance: tuple[float, float] = (1e-5, 1e-4)
     ours: bool = False
+
+    def suits(self, workload: Workload) -> bool:
+        """Whether it is another engine than the rest on this workload."""
+        return not self.only_with or bool(getattr(workload, self.only_with, None))
 
     def missing(self) -> bool:
         """Whether its package is not installed."""
@@ -86,15 +91,21 @@ class UnavailableError(RuntimeError):
 ENGINES: dict[str, Engine] = {
     "tinygrad_hw": Engine("tinygrad_hw", "ours", "OurStep", "tinygrad_hw", ours=True),
     "tinygrad_hw-subspace": Engine(
-        "tinygrad_hw, warm-started subspace", "ours", "OurStep", "tinygrad_hw", (("subspace", True),), True,
+        "tinygrad_hw, warm-started subspace", "ours", "OurStep", "tinygrad_hw", (("subspace", True),), "rank",
         (2e-2, 2e-2), True,
     ),
     "torch": Engine("PyTorch", "pytorch", "TorchStep", "torch"),
-    "torch-compiled": Engine("PyTorch, compiled", "pytorch", "TorchStep", "torch", (("compiled", True),)),
+    "torch-channels-last": Engine(
+        "PyTorch, channels last", "pytorch", "TorchStep", "torch", (("channels_last", True),), "image",
+    ),
+    "torch-compiled": Engine(
+        "PyTorch, compiled", "pytorch", "TorchStep", "torch", (("compiled", True), ("channels_last", True)),
+    ),
     "jax": Engine("JAX, jit", "xla", "JaxStep", "jax"),
     "autograd": Engine("autograd", "tapes", "AutogradStep", "autograd"),
     "mygrad": Engine("MyGrad", "tapes", "MyGradStep", "mygrad"),
 }  # fmt: skip
 PEERS = [name for name, engine in ENGINES.items() if not engine.ours]
+FORMS = {"torch": ["torch", "torch-channels-last"]}  # what a peer's name stands for, if not for itself alone
 OURS = "tinygrad_hw"
 OWN = [name for name, engine in ENGINES.items() if engine.ours]

@@ -58,6 +58,9 @@ class NumpyOps:
     def gaussian_kl(self, mu: Any, logvar: Any) -> Any:
         return self.scale((mu * mu + self.xp.exp(logvar) - logvar - _ONE).sum(), 0.5 / len(mu))
 
+    def flatten(self, x: Any) -> Any:
+        return x.reshape(len(x), -1)
+
     def project(self, name: str, weight: Any, rank: int) -> Any:
         """Straight-through: the projection as a constant, plus the weight minus itself for the gradient."""
         held = self.constant(weight)

@@ -29,6 +29,15 @@ class _Project(torch.autograd.Function):
 
 
 class _Ops:
+    """The operations that workloads are written in.
+
+    Args:
+        buffers: running statistics by name, which a step changes.
+    """
+
+    def __init__(self, buffers: Mapping[str, Any]) -> None:
+        self.buffers = buffers
+
     linear = staticmethod(F.linear)
     relu = staticmethod(F.relu)
     sigmoid = staticmethod(torch.sigmoid)
@@ -53,6 +62,21 @@ class _Ops:
     def project(name: str, weight: Any, rank: int) -> Any:
         return _Project.apply(weight, rank)
 
+    @staticmethod
+    def conv2d(x: Any, weight: Any, bias: Any, padding: int) -> Any:
+        return F.conv2d(x, weight, bias, padding=padding)
+
+    max_pool2d = staticmethod(F.max_pool2d)
+    dropout = staticmethod(F.dropout)
+
+    @staticmethod
+    def flatten(x: Any) -> Any:
+        return x.flatten(1)
+
+    def batch_norm(self, name: str, x: Any, weight: Any, bias: Any) -> Any:
+        mean, variance = (self.buffers[f"{name}.{part}"] for part in ("running_mean", "running_var"))
+        return F.batch_norm(x, mean, variance, weight, bias, training=True)
+
 
 class _Count(TorchDispatchMode):
     """Counts what reaches PyTorch's dispatcher, in the backward pass too."""
@@ -74,19 +98,23 @@ class TorchStep(TapeStep):
 
     Args:
         compiled: pass each loss function through ``torch.compile``, which compiles its backward pass too.
+        channels_last: keep images and weights of convolutions with the channels innermost. Measured on a CPU: eager,
+            w9 then takes 0.8 of the time, and w3 1.1 of it; compiled, both take 0.9 to 1.
     """
 
-    def __init__(self, workload: Workload, device: str, compiled: bool = False) -> None:
+    def __init__(self, workload: Workload, device: str, compiled: bool = False, channels_last: bool = False) -> None:
         if device != "cpu" and not torch.cuda.is_available():
             raise UnavailableError("this PyTorch finds no GPU")
         self.device, self.compiled = device, compiled
-        parameters = {
-            name: torch.tensor(array, device=device, requires_grad=True) for name, array in workload.initial().items()
-        }
+        self.channels_last = channels_last
+        if compiled:
+            torch._dynamo.reset()  # what was compiled for another step would be made to fit both
+        parameters = {name: self._placed(array).requires_grad_() for name, array in workload.initial().items()}
+        self.buffers = {name: self._placed(array) for name, array in workload.buffers().items()}
         optimizer = torch.optim.SGD if workload.optimizer == "sgd" else torch.optim.Adam
         super().__init__(
             workload,
-            _Ops,
+            _Ops(self.buffers),
             parameters,
             lambda held: optimizer(held, lr=workload.learning_rate, fused=True),
             torch.compile if compiled else lambda function: function,
@@ -94,14 +122,19 @@ class TorchStep(TapeStep):
         self.load(workload.inputs())
 
     def load(self, inputs: Mapping[str, np.ndarray]) -> None:
-        self.inputs = {name: torch.tensor(array, device=self.device) for name, array in inputs.items()}
+        self.inputs = {name: self._placed(array) for name, array in inputs.items()}
+
+    def _placed(self, array: np.ndarray) -> Any:
+        made = torch.tensor(array, device=self.device)
+        return made.to(memory_format=torch.channels_last) if self.channels_last and made.ndim == 4 else made
 
     def wait(self) -> None:
         if self.device != "cpu":
             torch.cuda.synchronize()
 
     def state(self) -> dict[str, np.ndarray]:
-        return {name: parameter.detach().cpu().numpy().copy() for name, parameter in self.parameters.items()}
+        held = {**self.parameters, **self.buffers}
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in held.items()}
 
     def launches(self) -> dict[str, int] | None:
         if self.compiled:  # its kernels do not pass the dispatcher

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from experiments.harness import Run, figures
-from experiments.harness.report import short
+from experiments.harness.report import counted, short
 from tinygrad_hw.backend import to_numpy
 
 from . import training
@@ -444,8 +444,7 @@ def bits(run: Run[Any], results: Results) -> None:
         "bits",
         figure,
         caption=f"""Wrong answers on the test digits, the trained net rounded as it is and after
-        {run.config.quantized_epochs} {"epoch" if run.config.quantized_epochs == 1 else "epochs"} of training with the
-        rounding.""",
+        {counted(run.config.quantized_epochs, "epoch")} of training with the rounding.""",
         alt="Share of wrong answers by kind of rounding, before and after training",
     )
     rows = [

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from experiments.data import DataError
 
 from . import experiment as registry
-from .config import as_dict, changed, describe, suggest
+from .config import allowed, as_dict, changed, describe, plain, suggest
 from .errors import DONE, INTERRUPTED, WRONG, Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def parser() -> Parser:
     run.add_argument("--tensorboard", action="store_true", help="write event files, too; needs tensorboardX")
     run.set_defaults(command=run_experiments)
 
-    resume = commands.add_parser("resume", help="continue an interrupted run")
-    resume.add_argument("folder", type=Path, metavar="RUN_DIR")
+    resume = commands.add_parser("resume", help="continue interrupted runs")
+    resume.add_argument("folders", nargs="+", type=Path, metavar="RUN_DIR")
     resume.add_argument("--quiet", action="store_true", help="as in run")
     resume.set_defaults(command=resume_run)
 
@@ -170,9 +170,13 @@ def list_experiments(options: argparse.Namespace) -> int:
         if options.settings:
             profiles = registry.load(name).profiles
             values = {profile: as_dict(config) for profile, config in profiles.items()}
-            for key, meaning in describe(type(profiles["demo"])).items():
-                shown = ", ".join(f"{profile} {values[profile][key]}" for profile in registry.PROFILES)
-                print(f"    {key}: {meaning} ({shown})")
+            kind = type(profiles["demo"])
+            ranges = allowed(kind)
+            for key, meaning in describe(kind).items():
+                defaults = {profile: plain(values[profile][key]) for profile in registry.PROFILES}
+                shown = ", ".join(f"{profile} {value}" for profile, value in defaults.items())
+                shown = shown if len(set(defaults.values())) > 1 else f"default {defaults['demo']}"
+                print(f"    {key}: {meaning} ({ranges[key]}; {shown})")
     return DONE
 
 
@@ -200,9 +204,9 @@ def run_experiments(options: argparse.Namespace) -> int:
 
 def resume_run(options: argparse.Namespace) -> int:
     """`resume`."""
-    from .jobs import carry_out, reopen
+    from .jobs import carry_out_all, reopen
 
-    return carry_out(reopen(options.folder), quiet=options.quiet)
+    return carry_out_all(list(map(reopen, dict.fromkeys(options.folders))), _ending, quiet=options.quiet)
 
 
 def evaluate_run(options: argparse.Namespace) -> int:
@@ -252,7 +256,7 @@ def data_download(options: argparse.Namespace) -> int:
     """`data download`."""
     from experiments.data.catalogue import DATA_SETS
 
-    for name in options.names or DATA_SETS:
+    for name in options.names or [name for name, data_set in DATA_SETS.items() if data_set.ADDRESSES]:
         arguments = (tuple(options.addresses),) if options.addresses else ()
         _data_set(name).download(Path(options.data_dir), *arguments)
         print(f"{name}: {_data_set(name).status(Path(options.data_dir))[1]}")

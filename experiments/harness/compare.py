@@ -72,7 +72,8 @@ def compare(folders: list[Path], out: Path | None) -> Path:
     groups = _groups(members)
     names = [member.name for member in members]
     path = out or folders[0].parent / f"compare-{'-'.join(names)[:100]}.html"
-    report = Report(f"Comparison of {', '.join(names[:-1])} and {names[-1]}", None)
+    titles = [member.name if member.summary else f"{member.name} (unfinished)" for member in members]
+    report = Report(f"Comparison of {', '.join(titles[:-1])} and {titles[-1]}", None)
     report.section("Curves")
     report.text("Thin lines are single seeds, a thick one is their mean in every epoch that all of them reached.")
     for value in dict.fromkeys(key for member in members for row in member.rows for key in row if key not in KEYS):

@@ -3,7 +3,9 @@
 import dataclasses
 import difflib
 import json
+import types
 import typing
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -88,9 +90,44 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def plain(value: Any) -> str:
+    """A setting as `--set` takes it."""
+    return ",".join(map(plain, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def _described(kind: type, key: str) -> str:
     description = describe(kind).get(key)
     return f" ({description})" if description else ""
+
+
+def allowed(kind: type) -> dict[str, str]:
+    """What each setting may be, by name: `a whole number from 1 to 9`, ..."""
+    fields = getattr(kind, "__pydantic_fields__", {})
+    return {name: _allowed(field.annotation, field.metadata) for name, field in fields.items()}
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "and below {}"}
+
+
+def _allowed(hint: Any, metadata: Sequence[Any]) -> str:
+    """A type in words, followed by the bounds on it or, of a list, on its length."""
+    found = {name: getattr(part, name) for part in metadata for name in _BOUNDS if hasattr(part, name)}
+    bounds = [_BOUNDS[name].format(f"{found[name]:.10g}") for name in _BOUNDS if name in found]
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        nested = [part for field in inner[1:] for part in getattr(field, "metadata", [field])]
+        return _allowed(inner[0], [*nested, *metadata])
+    if origin is typing.Literal:
+        return " or ".join(map(str, inner))
+    if origin in (list, tuple):
+        length = "".join(f" of at least {part.min_length}" for part in metadata if hasattr(part, "min_length"))
+        if origin is tuple and inner[-1] is not ...:
+            length = f" of {len(inner)}"
+        return f"a list{length}, each {_allowed(inner[0], [])}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("none" if part is types.NoneType else _allowed(part, metadata) for part in inner)
+    return " ".join([_KINDS.get(hint, getattr(hint, "__name__", str(hint))), *bounds])
 
 
 def describe(kind: type) -> dict[str, str]:

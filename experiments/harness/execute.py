@@ -13,7 +13,7 @@ from tinygrad_hw.serialization import SerializationError
 from . import environment
 from .checkpoint import Checkpoint
 from .claims import Verdict, judge
-from .config import Settings, as_dict, describe
+from .config import Settings, as_dict, describe, plain
 from .errors import NonFiniteError, UserError
 from .experiment import Experiment
 from .folder import Order, RunFolder, write_json, write_text
@@ -154,7 +154,7 @@ def _appendix(experiment: Experiment, order: Order, config: Settings, run: Run[A
         rows = [(name, entry["source"], f"`{entry['sha256'][:16]}…`") for name, entry in run.data.items()]
         report.table(("Data", "Source", "SHA-256 of the arrays"), rows, caption="Data used.")
     meanings = describe(type(config))
-    rows = [(f"`{key}`", _plain(value), meanings[key]) for key, value in as_dict(config).items()]
+    rows = [(f"`{key}`", plain(value), meanings[key]) for key, value in as_dict(config).items()]
     report.table(("Setting", "Value", "Meaning"), rows, caption="Settings, changed by `--set key=value`.")
     made = {**environment.machine(order.device), **environment.versions(order.device)}
     report.table(("Part", "Version"), list(made.items()), caption="Machine and versions.")
@@ -166,12 +166,5 @@ def command(experiment: Experiment, order: Order) -> str:
     parts += [f"--device {order.device}"] if order.device != "cpu" else []
     parts += ["--data-dir DIR"] if order.data_dir is not None else []
     usual = as_dict(experiment.profiles[order.profile])
-    changes = {key: _plain(value) for key, value in order.config.items() if _plain(value) != _plain(usual[key])}
+    changes = {key: plain(value) for key, value in order.config.items() if plain(value) != plain(usual[key])}
     return " ".join([*parts, *(f"--set {shlex.quote(f'{key}={value}')}" for key, value in changes.items())])
-
-
-def _plain(value: Any) -> str:
-    """A setting as `--set` takes it."""
-    if isinstance(value, list | tuple):
-        return ",".join(map(_plain, value))
-    return str(value)

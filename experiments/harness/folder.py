@@ -5,13 +5,15 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from .config import from_dict, settings
 from .errors import UserError
 
+_WORTHLESS = {"run.json", ".lock", "figures", "metrics.jsonl", "tensorboard"}  # as long as they are empty
 RUNS = Path("runs")  # where runs go that are given no other place
 
 
@@ -30,10 +32,14 @@ class Order:
 
 
 class RunFolder:
-    """Paths and small files of a run."""
+    """Paths and small files of a run.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Attributes:
+        made: the folders around it that `create` made for it, innermost first; None for the folder of an earlier run.
+    """
+
+    def __init__(self, path: Path, made: Sequence[Path] | None = None) -> None:
+        self.path, self.made = path, made
         self.order = path / "run.json"
         self.checkpoint = path / "checkpoint.safetensors"
         self.metrics = path / "metrics.jsonl"
@@ -57,17 +63,27 @@ class RunFolder:
         """
         for number in range(1, 10_000):
             candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+            missing = [folder for folder in candidate.parents if not folder.exists()]
             try:
                 candidate.parent.mkdir(parents=True, exist_ok=True)
                 if _made(candidate) or (not numbered and not any(candidate.iterdir())) or _left_unused(candidate):
                     _probe(candidate)
-                    return cls(candidate)
+                    return cls(candidate, missing)
             except OSError as error:
                 raise UserError(f"{candidate}: output folder cannot be written: {error.strerror}") from None
             if not numbered:
                 break
         held = "a run: continue it by `resume`, or give" if (candidate / "run.json").exists() else "files: give"
         raise UserError(f"{candidate}: output folder holds {held} another --out")
+
+    def discard_unused(self) -> None:
+        """Removes the folder again, if `create` gave it to this run, which has left nothing in it but its order."""
+        if self.made is None or not _left_unused(self.path):
+            return
+        with contextlib.suppress(OSError):  # one that may not be removed, or that another run is in
+            shutil.rmtree(self.path)
+            for folder in self.made:
+                folder.rmdir()
 
     @classmethod
     def existing(cls, path: Path) -> "RunFolder":
@@ -117,9 +133,8 @@ def _made(path: Path) -> bool:
 
 def _left_unused(path: Path) -> bool:
     """Whether a run was begun here, failed before its first checkpoint (missing data, say), and left nothing."""
-    worthless = {"run.json", ".lock", "figures", "metrics.jsonl", "tensorboard"}
     held = {item.name: item for item in path.iterdir()}
-    if "run.json" not in held or not set(held) <= worthless:
+    if "run.json" not in held or not set(held) <= _WORTHLESS:
         return False
     if any(held["figures"].iterdir() if "figures" in held else ()):
         return False

@@ -94,9 +94,8 @@ def carry_out(job: Job, *, quiet: bool) -> int:
     progress.note(f"{title} [{job.order.profile}, seed {job.order.seed}] in {job.folder.path}")
     try:
         outcome = execute(job.experiment, job.order, job.config, job.folder, progress)
-    except (Interrupted, KeyboardInterrupt):
-        progress.close()
-        print(f"interrupted; continue by: python -m experiments resume {job.folder.path}", file=sys.stderr)
+    except (UserError, DataError):
+        job.folder.discard_unused()
         raise
     finally:
         progress.close()
@@ -125,6 +124,8 @@ def carry_out_all(jobs: list[Job], attempt: Attempt, *, quiet: bool) -> int:
         status, error = attempt(work) if len(jobs) == 1 else attempt(partial(_surviving, work))
         endings.append((job, status, error))
         if status == INTERRUPTED:
+            left = " ".join(str(job.folder.path) for job in jobs[len(endings) - 1 :])
+            print(f"interrupted; continue by: python -m experiments resume {left}", file=sys.stderr)
             break
     if len(jobs) > 1:
         print(aligned([("run", "result"), *((str(job.folder.path), _result(job, error)) for job, _, error in endings)]))

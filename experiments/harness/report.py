@@ -127,6 +127,11 @@ def number(text: str) -> Markup:
     return Markup("{} × 10<sup>{}</sup>").format(digits, power) if exponent else escape(digits)
 
 
+def counted(number: int, what: str) -> str:
+    """`1 epoch`, `20 epochs`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def short(value: float) -> str:
     """A number with two digits, for a sentence: `0.12`, or LaTeX such as `$1.2 \\times 10^{-9}$`."""
     if value == 0 or 1e-3 <= abs(value) < 1e4:

@@ -1,4 +1,4 @@
-"""Record of dropout, with masks that stay the same from call to call."""
+"""Records of dropout, with masks that stay the same from call to call."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ def _samples(rng: np.random.Generator) -> list[Call]:
         for shape, p in (((3, 4), 0.5), ((2, 5, 3), 0.2), ((7,), 0.9), ((), 0.5), ((0, 3), 0.5), ((4, 2), 1.0))
     ]
     return [*calls, call(rng.normal(size=(3, 2)), 0.0), call(rng.normal(size=(3, 2)), 0.5, training=False)]
+
+
+def _channels(rng: np.random.Generator) -> list[Call]:
+    calls = [
+        call(rng.normal(size=shape), p, stream=FixedMask(rng, (*shape[:2], *(1,) * (len(shape) - 2)), p))
+        for shape, p in (((3, 4, 2, 5), 0.5), ((2, 5, 3), 0.2), ((3, 2), 0.5), ((0, 3, 2, 4), 0.5), ((4, 2, 3), 1.0))
+    ]
+    return [*calls, call(rng.normal(size=(3, 2, 4)), 0.0), call(rng.normal(size=(3, 2, 4)), 0.5, training=False)]
 
 
 def _mask(x: Any, p: float, training: bool, stream: Any) -> tuple[Any, float]:
@@ -60,6 +68,19 @@ RECORDS = [
             Failure(call(np.ones(3), 1.5), ValueError, "probability from 0 to 1"),
             Failure(call(np.ones(3), -0.1), ValueError, "probability from 0 to 1"),
             Failure(call(np.arange(3), 0.5), TypeError, "floating"),
+        ),
+    ),
+    Record(
+        "dropout2d",
+        samples=_channels,
+        numpy=_dropout,
+        hand=_hand_dropout,
+        torch=_torch,
+        stable=True,
+        failures=(
+            Failure(call(np.ones((2, 3)), 1.5), ValueError, "probability from 0 to 1"),
+            Failure(call(np.ones(3), 0.5), ValueError, "expected a shape (N, C, ...)"),
+            Failure(call(np.ones((2, 3), np.int64), 0.5), TypeError, "floating"),
         ),
     ),
 ]

@@ -56,6 +56,37 @@ def test_a_worker_times_counts_and_measures_memory():
     assert "thread" in worker.hello()["blas"] and worker.hello()["versions"]["numpy"] == np.__version__
 
 
+def test_memory_is_counted_without_the_libraries_that_are_loaded_late():
+    """In a process of its own: here they are loaded already."""
+    from benchmarks.engines import Process
+    from benchmarks.workloads import Dense
+
+    tiny = Dense("t", "", 64, "sgd", 0.1, 0, (2048, 64, 3), ("relu",)).describe()
+    peaks = {}
+    for warm in (False, True):
+        with Process("tinygrad_hw", "cpu", 1) as process:
+            if warm:
+                process.ask("warm")
+            process.ask("build", workload=tiny)
+            peaks[warm] = process.ask("peak")["peak_bytes"]
+    pytest.importorskip("numba")
+    if None in peaks.values():
+        pytest.skip("this system does not tell the memory of a process")
+    assert 0 < peaks[True] < 20 * 2**20 < peaks[False]
+
+
+def test_a_worker_compares_without_dropout_and_times_with_it():
+    from benchmarks.workloads import Convolutional
+
+    plan = ("flatten", "dense6", "relu", "dropout", "dense3")
+    workload = Convolutional("t", "", 8, "sgd", 0.1, 0, plan, (1, 2, 3), 0.5)
+    losses = [Worker("tinygrad_hw", "cpu").build(w.describe())["losses"] for w in (workload, workload.comparable())]
+    assert losses[0] == losses[1]
+    worker = Worker("tinygrad_hw", "cpu")
+    worker.build(workload.describe())
+    assert worker.step.workload == workload
+
+
 def test_the_control_measures_the_roof(monkeypatch):
     from benchmarks.peers import control
 

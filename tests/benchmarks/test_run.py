@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import measure, run
 from benchmarks.__main__ import main
+from benchmarks.convolutional import Convolutional
 from benchmarks.engines import EngineError, Process, environment
 from benchmarks.peers import ENGINES
 from benchmarks.workloads import Dense, dense
@@ -101,6 +102,7 @@ class Pretended:
         if do == self.fails_at:
             raise EngineError("its process ended: Killed")
         return {
+            "warm": {},
             "hello": {"blas": "none"},
             "build": {"losses": self.losses},
             "time": {"seconds": arguments.get("repeats", 0) * 1e-3, "cpu_seconds": 1e-3},
@@ -119,15 +121,16 @@ class Pretended:
 def test_an_engine_with_another_loss_is_not_timed(losses, words):
     process = Pretended(losses)
     before = {"tinygrad_hw": {"losses": [1.0, 0.5]}}
-    found = measure._prepared("jax", process, TINY["t1"], before, 0.1)
+    found = measure._prepared("jax", process, TINY["t1"], before, 0.1, True)
     if words is None:
         assert found["repeats"] == 100 and found["seconds"] == []
+        assert process.asked[:3] == ["hello", "warm", "build"]
     else:
         assert words in found["reason"] and "time" not in process.asked
 
 
 def test_an_engine_that_fails_is_said_and_left_out():
-    found = measure._prepared("jax", Pretended(fails_at="build"), TINY["t1"], {}, 0.1)
+    found = measure._prepared("jax", Pretended(fails_at="build"), TINY["t1"], {}, 0.1, False)
     assert found == {"reason": "its process ended: Killed"}
 
 
@@ -160,7 +163,7 @@ def test_every_library_gets_as_many_threads():
     ("arguments", "words"),
     [
         (["--workloads", "t11"], "unknown workload 't11'; did you mean 't1'?"),
-        (["--workloads", "w3"], "workload w3 is not here yet: CIFAR CNN, batch 128, Adam: needs convolution"),
+        (["--workloads", "w8"], "workload w8 is not here yet: Siamese GRU 513-128-64 on two batches of 32 x 32"),
         (["--peers", "torhc"], "unknown peer 'torhc'; did you mean 'torch'?"),
         (["--figure", "x.pdf"], "must end in .svg or .png"),
         (["--resume"], "--resume needs --json"),
@@ -189,6 +192,20 @@ def test_a_peer_that_is_missing_is_said(monkeypatch, capsys):
     assert "peer jax: jax is not installed: pip install -e '.[bench]'" in capsys.readouterr().err
     assert "jax" not in run.chosen_engines(None)
     assert "JAX, jit: not installed, left out" in capsys.readouterr().err
+
+
+def test_a_peer_comes_in_all_its_forms_where_they_differ(monkeypatch):
+    monkeypatch.setattr(type(ENGINES["jax"]), "missing", lambda self: False)
+    assert run.chosen_engines(["jax", "torch"])[2:] == ["jax", "torch", "torch-channels-last"]
+    assert run.chosen_engines(["torch-channels-last", "torch"])[2:] == ["torch-channels-last", "torch"]
+    images = Convolutional("t3", "", 2, "sgd", 0.1, 0, ("conv2@3", "flatten", "dense3"), (1, 4, 4))
+    for workload, forms in (
+        (TINY["t1"], {"torch"}),
+        (TINY["t5"], {"torch", "tinygrad_hw-subspace"}),
+        (images, {"torch", "torch-channels-last"}),
+    ):
+        suited = {name for name, engine in ENGINES.items() if engine.suits(workload)}
+        assert suited & {"torch", "torch-channels-last", "tinygrad_hw-subspace"} == forms
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 
 import numpy as np
 import pytest
 
-from benchmarks.peers import ENGINES, PEERS
+from benchmarks.convolutional import Convolutional
+from benchmarks.peers import ENGINES, PEERS, UnavailableError
 from benchmarks.workloads import WORKLOADS, Dense, Gan, Vae, dense, from_description, nearest
 
 TINY = {
@@ -16,12 +18,21 @@ TINY = {
     "adam": dense("t2", 8, 2, 6),
     "rank": dense("t5", 8, 2, 6, rank=3),
     "vae": Vae("t6", "tiny", 6, "adam", 1e-3, 0, (9, 7, 5), 2),
+    "conv": Convolutional(
+        "t3", "tiny", 6, "adam", 1e-3, 0,
+        ("conv4@3", "relu", "pool2", "conv5@2", "relu", "conv3@3 same", "flatten", "dense7", "relu", "dense3"),
+        (2, 8, 10),
+    ),
+    "norm": Convolutional(
+        "t9", "tiny", 6, "adam", 1e-3, 0,
+        ("conv4@3 same", "norm", "relu", "pool3", "flatten", "dropout", "dense3"), (2, 6, 9), 0.5,
+    ),
     "gan": Gan("t7", "tiny", 6, "adam", 1e-3, 0, (12, 6, 9), (12, 8, 4, 1), 3),
-}
+}  # fmt: skip
 
 
 def test_what_the_issue_names_is_there():
-    assert {"w1", "w2", "w5", "w6", "w7"} <= set(WORKLOADS)
+    assert {"w1", "w2", "w3", "w5", "w6", "w7", "w9"} <= set(WORKLOADS)
     for name, workload in WORKLOADS.items():
         assert workload.name == name and workload.title
 
@@ -33,9 +44,7 @@ def test_numbers_are_float32_named_and_the_same_each_time(workload):
         for name, array in first.items():
             assert array.dtype == (np.int64 if name == "labels" else np.float32)
             np.testing.assert_array_equal(array, second[name])
-    layers = workload.layers()
-    for layer, (n, m) in layers.items():
-        assert workload.initial()[f"{layer}.weight"].shape == (m, n)
+    assert {name: array.shape for name, array in workload.initial().items()} == workload.shapes()
     assert sorted(name for names in workload.groups().values() for name in names) == sorted(workload.initial())
 
 
@@ -56,6 +65,46 @@ def test_operations_and_bytes_counted_by_hand():
     assert counts.flops == products + 4 * 10 * (5 + 3) + 2 * counts.parameters
     words = 7 * 5 * 2 + 5 * 3 * 3 + 5 * 10 * (5 + 3) + 3 * counts.parameters
     assert counts.bytes == 4 * words
+
+
+def test_a_convolutional_net_counted_by_hand():
+    counts = TINY["norm"].counts()
+    first, places = 4 * 2 * 9, 6 * 6 * 9  # the weight of the convolution; its outputs a channel
+    last = 3 * 4 * 2 * 3
+    assert counts.parameters == first + 2 * 4 + last + 3
+    products = 2 * 2 * first * places + 3 * 2 * last * 6  # no gradient by the image
+    normalised, pooled, logits = 4 * places, 6 * 4 * 2 * 3, 6 * 3
+    touched = (12 + 2 + 1) * normalised + (1 + 3) * pooled + 2 * logits
+    assert counts.flops == products + touched + 12 * counts.parameters
+    words = 2 * first + 3 * last + 5 * (2 * normalised + pooled + logits) + 7 * counts.parameters
+    assert counts.bytes == 4 * words
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "last"),
+    [
+        ("w3", [(10, 3, 5, 5), (10, 10, 5, 5), (20, 250), (10, 20)], 250),
+        ("w9", [(32, 1, 3, 3), (32, 32, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3), (256, 3136), (10, 256)], 3136),
+    ],
+)
+def test_the_convolutional_nets_are_those_of_the_issue(name, shapes, last):
+    workload = WORKLOADS[name]
+    weights = [shape for shape in workload.shapes().values() if len(shape) > 1]
+    assert weights == shapes
+    flat = next(stage for stage in workload.stages if stage.kind == "flatten")
+    assert flat.after == (last,)
+    assert len(workload.buffers()) == 2 * workload.plan.count("norm")
+
+
+def test_a_plan_with_an_unknown_layer_is_refused():
+    with pytest.raises(ValueError, match="t: no layer is called 'convolve3'"):
+        Convolutional("t", "", 2, "sgd", 0.1, 0, ("convolve3",)).shapes()
+
+
+def test_only_dropout_keeps_a_workload_from_being_compared():
+    assert TINY["norm"].comparable() == from_description({**TINY["norm"].describe(), "drop": 0.0}) != TINY["norm"]
+    for name in set(TINY) - {"norm"}:
+        assert TINY[name].comparable() == TINY[name]
 
 
 @pytest.mark.parametrize("workload", TINY.values(), ids=TINY)
@@ -93,15 +142,50 @@ def test_every_engine_computes_the_same_steps(workload, engine):
         pytest.skip(f"{engine} is not installed")
     if engine == "jax" and workload is TINY["adam"]:
         pytest.skip("compiled for the others with Adam")
+    workload = workload.comparable()
+    if engine in ("autograd", "mygrad") and workload.buffers():
+        with pytest.raises(UnavailableError, match="left out: no running statistics"):
+            ENGINES[engine].build(workload, "cpu")
+        return
     ours, our_step = losses("tinygrad_hw", workload)
     theirs, their_step = losses(engine, workload)
     np.testing.assert_allclose(theirs, ours, rtol=2e-5)
     assert theirs[2] != theirs[0]
-    initial = workload.initial()
+    initial = workload.initial() | workload.buffers()
+    assert their_step.state().keys() == our_step.state().keys() == initial.keys()
     for name, array in their_step.state().items():
         assert array.dtype == np.float32
         np.testing.assert_allclose(array, our_step.state()[name], atol=2e-4)
         assert not np.array_equal(array, initial[name]), f"{name} is not learned"
+
+
+@pytest.mark.parametrize("engine", ["tinygrad_hw", "torch", "jax"])
+def test_every_step_drops_others(engine):
+    if ENGINES[engine].missing():
+        pytest.skip(f"{engine} is not installed")
+    still = dataclasses.replace(TINY["norm"], learning_rate=0.0)
+    found, _ = losses(engine, still)
+    assert len(set(found)) == 3
+    found, _ = losses(engine, still.comparable())
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("engine", ["torch", "jax"])
+def test_dropout_of_the_peers_keeps_the_mean(engine):
+    if ENGINES[engine].missing():
+        pytest.skip(f"{engine} is not installed")
+
+    class Dropped(Dense):
+        """Its logits are all 1, so 0 or 4 after three in four were dropped; the loss is their mean."""
+
+        def loss(self, ops, params, inputs):
+            x = ops.linear(inputs["x"], params["layer0.weight"] * 0, params["layer0.bias"] * 0 + 1)
+            return ops.dropout(x, 0.75).mean()
+
+    step = ENGINES[engine].build(Dropped("t", "", 50, "sgd", 0.0, 0, (5, 40), ()), "cpu")
+    for mean in (step.value(step()) for _ in range(3)):
+        assert mean == pytest.approx(1, abs=6 * (3 / 2000) ** 0.5)  # 2000 entries of variance 3
+        assert round(mean * 500) == pytest.approx(mean * 500, abs=1e-2)  # multiples of 4 / 2000
 
 
 def test_the_subspace_follows_the_exact_projection():

@@ -60,9 +60,14 @@ def test_list_names_every_experiment_without_importing_it(command: Command) -> N
 
 def test_list_with_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "--settings"]) == 0
-    assert (
-        "epochs: passes over the training digits, of every net (smoke 2, demo 20, full 20)" in capsys.readouterr().out
-    )
+    lines = capsys.readouterr().out.splitlines()
+    for line in (
+        "epochs: passes over the training digits, of every net (a whole number from 1 to 100000; smoke 2, demo 20, "
+        "full 20)",
+        "beta1: share of the gradient's mean that Adam keeps (a number from 0 and below 1; default 0.5)",
+        "loss: what the two nets play for (non-saturating or wgan-gp; default non-saturating)",
+    ):
+        assert f"    {line}" in lines
 
 
 def test_every_experiment_loads_and_is_complete() -> None:
@@ -301,5 +306,12 @@ def test_metrics_that_are_not_finite_are_null_and_fail(
 
 def test_toy_settings_are_listed(toy_only: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "--settings"]) == 0
-    assert "rate: learning rate (smoke 0.1, demo 0.1, full 0.1)" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    for line in (
+        "epochs: passes over the examples (a whole number from 1 to 1000; smoke 2, demo 5, full 6)",
+        "rate: learning rate (a number above 0; default 0.1)",
+        "widths: a list of numbers (a list, each a whole number; default 3,2)",
+        "shout: a switch (true or false; default False)",
+    ):
+        assert f"    {line}" in lines
     assert ToyConfig().rate == 0.1

@@ -1,10 +1,13 @@
 """Settings from the command line: right ones are taken, wrong ones are named with what was expected."""
 
+from typing import Annotated, Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
-from experiments.harness.config import as_dict, changed, describe, from_dict
+from experiments.harness.config import Settings, allowed, as_dict, changed, describe, from_dict, settings
 from experiments.harness.errors import UserError
 
 from .toy import ToyConfig
@@ -71,3 +74,21 @@ def test_settings_cannot_be_changed_or_misspelt() -> None:
 def test_every_setting_is_explained() -> None:
     assert describe(ToyConfig)["epochs"] == "passes over the examples"
     assert describe(ToyConfig)["checkpoint_steps"]
+
+
+def test_what_a_setting_may_be_is_said_in_words() -> None:
+    @settings
+    class Varied(Settings):
+        kind: Literal["a", "b"] = "a"
+        pair: tuple[Annotated[float, Field(gt=0, le=0.5)], Annotated[float, Field(gt=0, le=0.5)]] = (0.1, 0.2)
+        some: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (2,)
+        limit: Annotated[int | None, Field(ge=0)] = None
+        name: str = "x"
+
+    assert {key: words for key, words in allowed(Varied).items() if not key.startswith("checkpoint")} == {
+        "kind": "a or b",
+        "pair": "a list of 2, each a number above 0 to 0.5",
+        "some": "a list of at least 1, each a whole number from 2",
+        "limit": "a whole number from 0 or none",
+        "name": "text",
+    }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.harness import cli, figures
-from experiments.harness.report import Report, inline, mathml, number, render, short
+from experiments.harness.report import Report, counted, inline, mathml, number, render, short
 
 from .toy import run_toy, toy
 
@@ -204,3 +204,7 @@ def test_comparison(tmp_path: Path, toy_run: Path, capsys: pytest.CaptureFixture
     assert "epochs" not in page.text.partition("Settings")[2].partition("differs")[2], "equal settings are left out"
     assert cli.main(["compare", folders[0], folders[1]]) == 0
     assert capsys.readouterr().out.strip().endswith(f"{toy_run.parent}/compare-run-fast.html")
+
+
+def test_numbers_of_things_are_grammatical() -> None:
+    assert [counted(n, "epoch") for n in (0, 1, 2, 1500)] == ["0 epochs", "1 epoch", "2 epochs", "1,500 epochs"]

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from experiments.harness import cli
 from experiments.harness import experiment as registry
 from experiments.harness.experiment import Experiment
+from experiments.harness.run import Run
 from experiments.harness.seeds import over_seeds, spread
 
 from .test_cli import one_error_line, toy_only
 from .test_report import Page, assert_accessible, assert_loads_nothing
-from .toy import run_toy, toy
+from .toy import ToyConfig, run_toy, toy
 
 __all__ = ["toy_only"]
 
@@ -117,3 +118,34 @@ def test_how_each_run_ended_is_told_at_the_end(
     assert table[2].endswith("of 1 hold")
     assert cli.main(["run", "b", "--set", "rate=1e300", "--seeds", "0,1", "--quiet"]) == 2
     assert capsys.readouterr().out.count("error: loop first") == 2
+
+
+def test_an_interruption_says_how_to_continue_all_that_is_left(
+    toy_only: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, stopped = toy(), []
+
+    def stop_once(run: Run[ToyConfig]) -> None:
+        if run.seed == 1 and not stopped:
+            stopped.append(run.seed)
+            raise KeyboardInterrupt
+        good.run(run)
+
+    experiment = Experiment("toy", "A toy", good.profiles, stop_once)
+    monkeypatch.setattr(registry, "load", lambda name: experiment)
+    assert cli.main(["run", "toy", "--profile", "smoke", "--seeds", "0,1,2", "--out", "out", "--quiet"]) == 130
+    command = "python -m experiments resume out/seed1 out/seed2"
+    assert capsys.readouterr().err == f"interrupted; continue by: {command}\n"
+    assert cli.main(command.split()[3:]) == 0
+    assert sorted(path.parent.name for path in toy_only.glob("out/*/summary.json")) == ["seed0", "seed1", "seed2"]
+    assert "comparison: out/compare-seed1-seed2.html" in capsys.readouterr().out
+
+
+def test_a_comparison_says_in_its_title_which_runs_are_unfinished(tmp_path: Path) -> None:
+    for name in ("done", "stopped"):
+        run_toy(toy(), tmp_path / name)
+    (tmp_path / "stopped" / "summary.json").unlink()
+    out = tmp_path / "page.html"
+    assert cli.main(["compare", str(tmp_path / "done"), str(tmp_path / "stopped"), "--out", str(out)]) == 0
+    html = out.read_text(encoding="utf-8")
+    assert "<title>Comparison of done and stopped (unfinished)</title>" in html

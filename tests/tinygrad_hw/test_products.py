@@ -24,6 +24,7 @@ LENGTHS = (16, 17, 63, 64, 65, 131)
 SHAPES = [
     *itertools.product(LENGTHS, repeat=3),
     *((128, 784, 100), (100, 128, 784), (7, 400, 1100), (1100, 400, 8), (4, 4, 2000), (2, 700, 4)),
+    *((300, 300, 131), (20, 300, 640)),  # the right operand is packed
 ]
 
 
@@ -165,6 +166,53 @@ def test_column_sums_have_the_bits_of_numpy(shape, monkeypatch):
     monkeypatch.setattr(kernels, "loaded_passes", lambda: None)
     np.testing.assert_array_equal(kernels.column_sums(g), out)
     assert kernels.column_sums(np.zeros((0, 3), np.float32)).shape == (3,)
+
+
+@needs_kernel
+@pytest.mark.parametrize("shape", [(1, 1), (1, 10), (5, 1), (2, 3), (128, 10), (1000, 64)])
+def test_row_sums_have_the_bits_of_numpy(shape, monkeypatch):
+    x = (DRAW.standard_normal(shape) * 10.0 ** DRAW.integers(-9, 9, shape)).astype(np.float32)
+    fused = kernels.row_sums(x)
+    np.testing.assert_allclose(fused, x.astype(np.float64).sum(axis=1), rtol=1e-5, atol=1e-5 * np.abs(x).max())
+    monkeypatch.setattr(kernels, "loaded_passes", lambda: None)
+    np.testing.assert_array_equal(fused, kernels.row_sums(x))
+
+
+needs_passes = pytest.mark.skipif(kernels.cpu_kernels() is None, reason="no Numba")
+
+
+@needs_passes
+def test_the_sigmoid_of_many_numbers_is_exact_to_three_units_in_the_last_place():
+    x = np.linspace(-87, 87, 2**20).astype(np.float32)  # below, the result has fewer bits
+    exact = 1 / (1 + np.exp(-x.astype(np.float64)))
+    assert (np.abs(kernels.sigmoid(x) - exact) <= 3 * np.spacing(exact.astype(np.float32))).all()
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(kernels.sigmoid(x), 1 / (1 + np.exp(-x)), rtol=3e-7)
+
+
+@needs_passes
+def test_the_sigmoid_far_out_is_that_of_few_numbers():
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e30, 100, -100, -89, -88.5], np.float32)
+    many = F.sigmoid(np.resize(special, 2**12))
+    assert kernels.sigmoid(special) is None  # too few for the kernel
+    np.testing.assert_array_equal(many[: len(special)], F.sigmoid(special))
+    lowest = np.linspace(-89, -87, 2**12).astype(np.float32)  # results without all their bits
+    exact = 1 / (1 + np.exp(-lowest.astype(np.float64)))
+    np.testing.assert_allclose(kernels.sigmoid(lowest), exact, rtol=1e-5, atol=2 * 2.0**-149 + 3e-39)
+
+
+@needs_passes
+def test_the_sigmoid_keeps_the_order_of_the_axes_in_memory():
+    x = DRAW.standard_normal((16, 32, 16)).astype(np.float32)
+    expected = F.sigmoid(x)
+    for axes in ((2, 0, 1), (1, 0, 2), (2, 1, 0)):
+        made = kernels.sigmoid(x.transpose(axes))
+        assert made.strides == x.transpose(axes).strides
+        np.testing.assert_array_equal(made, expected.transpose(axes))
+    for view in (x[:, ::-1], x[:, :, 1:], np.broadcast_to(x[:, :1], x.shape)):
+        assert kernels.sigmoid(view) is None  # not in one piece
+        np.testing.assert_allclose(F.sigmoid(view), F.sigmoid(np.ascontiguousarray(view)), rtol=3e-7)
+    assert kernels.sigmoid(x.astype(np.float64)) is None
 
 
 @needs_kernel

@@ -20,8 +20,18 @@ from tinygrad_hw.functional.comparison import (
     ne,
     one_hot,
 )
+from tinygrad_hw.functional.convolution import (
+    conv1d,
+    conv2d,
+    conv_transpose1d,
+    conv_transpose2d,
+    convolve1d,
+    convolve2d,
+    fold,
+    unfold,
+)
 from tinygrad_hw.functional.decomposition import eigh, qr, svd
-from tinygrad_hw.functional.dropout import dropout
+from tinygrad_hw.functional.dropout import dropout, dropout2d
 from tinygrad_hw.functional.elementwise import (
     abs,
     ceil,
@@ -49,6 +59,15 @@ from tinygrad_hw.functional.loss import (
     mse_loss,
 )
 from tinygrad_hw.functional.matmul import einsum, linear, matmul, outer
+from tinygrad_hw.functional.normalization import batch_norm, group_norm, layer_norm
+from tinygrad_hw.functional.pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
 from tinygrad_hw.functional.reduction import cumsum, max, mean, min, norm, prod, std, sum, var
 from tinygrad_hw.functional.shape import (
     concatenate,
@@ -99,11 +118,14 @@ from tinygrad_hw.functional.trigonometric import (
     tan,
     tanh,
 )
+from tinygrad_hw.functional.upsampling import interpolate
 
 __all__: list[str] = [
     "abs",
     "acos",
     "acosh",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
     "add",
     "argmax",
     "argmin",
@@ -112,6 +134,9 @@ __all__: list[str] = [
     "atan",
     "atan2",
     "atanh",
+    "avg_pool1d",
+    "avg_pool2d",
+    "batch_norm",
     "binarize",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -122,6 +147,12 @@ __all__: list[str] = [
     "clone",
     "cofactors",
     "concatenate",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "convolve1d",
+    "convolve2d",
     "cos",
     "cosh",
     "cross_entropy",
@@ -131,6 +162,7 @@ __all__: list[str] = [
     "diagonal",
     "div",
     "dropout",
+    "dropout2d",
     "eigh",
     "einsum",
     "elu",
@@ -143,19 +175,23 @@ __all__: list[str] = [
     "flatten",
     "flip",
     "floor",
+    "fold",
     "gaussian_kl",
     "ge",
     "gelu",
     "getitem",
+    "group_norm",
     "gt",
     "huber_loss",
     "index_add",
     "index_select",
+    "interpolate",
     "inv",
     "isfinite",
     "isinf",
     "isnan",
     "l1_loss",
+    "layer_norm",
     "le",
     "leaky_relu",
     "linear",
@@ -171,6 +207,8 @@ __all__: list[str] = [
     "masked",
     "matmul",
     "max",
+    "max_pool1d",
+    "max_pool2d",
     "maximum",
     "mean",
     "min",
@@ -232,6 +270,7 @@ __all__: list[str] = [
     "tril",
     "triu",
     "unbind",
+    "unfold",
     "unsqueeze",
     "var",
     "where",

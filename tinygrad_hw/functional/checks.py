@@ -13,3 +13,17 @@ def check_floating(name: str, x: Any) -> None:
     if dtype is None or dtype.kind != "f" or isinstance(x, np.generic):
         kind = type(x).__name__ if dtype is None or isinstance(x, np.generic) else dtype
         raise TypeError(f"{name}: expected a floating Tensor or array, got {kind}")
+
+
+def integers(name: str, what: str, value: Any, count: int, least: int) -> tuple[int, ...]:
+    """``value``, one integer or ``count`` of them, as ``count``.
+
+    Raises TypeError where they are not integers and ValueError where they are too few, too many or below ``least``.
+    """
+    listed = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if not all(isinstance(each, (int, np.integer)) and not isinstance(each, bool) for each in listed):
+        raise TypeError(f"{name}: {what} must be an integer or {count} of them, got {value!r}")
+    if len(listed) not in (1, count) or min(listed, default=least) < least:
+        raise ValueError(f"{name}: {what} must be one integer of at least {least}, or {count} of them, got {value!r}")
+    found = tuple(map(int, listed))
+    return found if len(found) == count else found * count

@@ -19,8 +19,11 @@ from tinygrad_hw.functional.exponential import exp
 from tinygrad_hw.functional.loss_support import check_reduction, each_gradient, reduced
 from tinygrad_hw.functional.reduction import sum
 from tinygrad_hw.functional.softmax import log_softmax, softmax
+from tinygrad_hw.tensor import raw_of
 
 __all__ = ["cross_entropy", "nll_loss"]
+
+_FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
 def _rows(x: Array) -> Array:
@@ -58,7 +61,9 @@ def _largest(rows: Array) -> Array:
 
 
 def _row_sums(rows: Array) -> Array:
-    return array_module(rows).einsum("ij->i", rows)  # faster than rows.sum(axis=1), most of all for few columns
+    if rows.shape[1] > 64:
+        return array_module(rows).einsum("ij->i", rows)  # faster than rows.sum(axis=1)
+    return kernels.row_sums(rows)
 
 
 def _where_kept(ctx: Any, x: Any, slope: Any) -> Any:
@@ -103,7 +108,7 @@ def _shifted(ctx: Any, x: Array, target: Array, ignore_index: int) -> tuple[Arra
     module = kernels.loaded_passes()
     if module is not None and type(x) is type(target) is np.ndarray and x.ndim == 2 and target.ndim == 1 and x.size:
         plain = x.flags.c_contiguous and target.flags.c_contiguous and not 0 <= ignore_index < x.shape[1]
-        if plain and x.dtype == np.float32 and target.dtype == np.int64 and len(x) == len(target):
+        if plain and x.dtype == _FLOAT32 and target.dtype == _INT64 and len(x) == len(target):
             shifted, chosen = np.empty_like(x), np.empty(len(x), x.dtype)
             if module.shift(x, target, shifted, chosen):
                 ctx.passes, ctx.labels, ctx.kept, ctx.wrong = module, target, None, None
@@ -262,17 +267,18 @@ def cross_entropy(
         TypeError: the logits are not floating, or the target is neither of the two.
     """
     check_reduction("cross_entropy", reduction)
-    check_floating("cross_entropy", input)
+    x, t = raw_of(input), raw_of(target)
+    check_floating("cross_entropy", x)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"cross_entropy: expected label_smoothing in [0, 1], got {label_smoothing}")
-    if getattr(target, "dtype", None) is not None and target.dtype.kind == "f":
-        if target.shape != input.shape or input.ndim == 0:
+    if getattr(t, "dtype", None) is not None and t.dtype.kind == "f":
+        if t.shape != x.shape or x.ndim == 0:
             raise ValueError(
-                f"cross_entropy: expected probabilities of the input's shape {tuple(input.shape)} or integer labels of "
-                f"shape {_label_shape(input)}, got {target.dtype} {tuple(target.shape)}"
+                f"cross_entropy: expected probabilities of the input's shape {tuple(x.shape)} or integer labels of "
+                f"shape {_label_shape(x)}, got {t.dtype} {tuple(t.shape)}"
             )
         return CrossEntropyOfProbabilities.apply(input, target, float(label_smoothing), reduction)
-    _check_labels("cross_entropy", input, target)
+    _check_labels("cross_entropy", x, t)
     return CrossEntropy.apply(input, target, float(label_smoothing), int(ignore_index), reduction)
 
 
@@ -284,12 +290,13 @@ def nll_loss(input: Any, target: Any, *, ignore_index: int = -100, reduction: st
     """
     check_reduction("nll_loss", reduction)
     check_floating("nll_loss", input)
-    _check_labels("nll_loss", input, target)
+    _check_labels("nll_loss", raw_of(input), raw_of(target))
     return NLLLoss.apply(input, target, int(ignore_index), reduction)
 
 
 def _label_shape(input: Any) -> tuple[int, ...]:
-    return tuple(input.shape[:1] + input.shape[2:]) if input.ndim > 1 else ()
+    shape = input.shape
+    return tuple(shape[:1] + shape[2:]) if len(shape) > 1 else ()
 
 
 def _check_labels(name: str, input: Any, target: Any) -> None:

@@ -20,6 +20,7 @@ from tinygrad_hw.backend import Array, array_module, device_of
 _LEAST = 2**16  # entries: below, loading Numba would take longer than it saves
 _PRODUCTS = (2**15, 2**30)  # multiply-adds: below, calling takes the time; above, OpenBLAS packs both operands
 _OUTER, _INNER = (4, 4, 32), (2, 16, 4)  # the least m, k, n of each kernel: below, its blocks would be mostly empty
+_LEAST_SIGMOID = 2**12  # entries; its bits are not NumPy's, so whether Numba is loaded already must not matter
 _FLOAT32 = np.dtype(np.float32)
 
 
@@ -89,6 +90,39 @@ def column_sums(g: Any, out: Array | None = None) -> Any:
     return g.sum(axis=0) if out is None else g.sum(axis=0, out=out)
 
 
+def row_sums(x: Any) -> Any:
+    """``x.sum(axis=1)`` of a matrix, column added to column: NumPy does few of them much faster so than row by row."""
+    module = loaded_passes()
+    plain = type(x) is np.ndarray and x.dtype == _FLOAT32 and x.flags.c_contiguous
+    if module is not None and plain and len(x) > 1 and x.shape[1]:  # one row alone NumPy would sum pairwise
+        out = np.empty(len(x), np.float32)
+        module.row_sums(x, out)
+        return out
+    return array_module(x).ascontiguousarray(x.T).sum(axis=0)
+
+
+def sigmoid(x: Any) -> Array | None:
+    """1/(1 + e⁻ˣ) of many numbers; None where there is no kernel for the array."""
+    if type(x) is not np.ndarray or x.dtype != _FLOAT32 or x.size < _LEAST_SIGMOID or cpu_kernels() is None:
+        return None
+    out = np.empty_like(x)
+    if out.strides != x.strides:  # the axes of x do not fill memory one after another, in whatever order
+        return None
+    _passes().sigmoid(x.ravel("K"), out.ravel("K"))
+    return out
+
+
+def relu(x: Any) -> Array | None:
+    """``x`` where that is not less than 0, else 0; None where there is no kernel for the array."""
+    if type(x) is not np.ndarray or x.dtype != _FLOAT32 or x.size < _LEAST or cpu_kernels() is None:
+        return None
+    out = np.empty_like(x)
+    if out.strides != x.strides:
+        return None
+    _passes().relu(x.ravel("K"), out.ravel("K"))
+    return out
+
+
 def slopes(name: str, y: Any, grad: Any) -> Array | None:
     """The gradient that pass ``name`` makes of an operation's output and its gradient; None where the pass cannot."""
     module = loaded_passes()
@@ -96,10 +130,10 @@ def slopes(name: str, y: Any, grad: Any) -> Array | None:
         return None
     if y.dtype != _FLOAT32 or grad.dtype != _FLOAT32 or y.shape != grad.shape:
         return None
-    if not (y.flags.c_contiguous and grad.flags.c_contiguous):
-        return None
     out = np.empty_like(y)
-    getattr(module, name)(y.reshape(-1), grad.reshape(-1), out.reshape(-1))
+    if not out.strides == y.strides == grad.strides:  # one order of axes, which fill memory one after another
+        return None
+    getattr(module, name)(y.ravel("K"), grad.ravel("K"), out.ravel("K"))
     return out
 
 

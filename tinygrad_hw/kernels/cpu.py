@@ -26,8 +26,8 @@ from tinygrad_hw.kernels.pool import (
     settings,
 )
 
-_SHARE = 2**15  # entries of a part: its arrays stay in the second cache
-_SHARED = 2**17  # entries from which threads are worth waking
+_SHARE = 2**13  # entries of a part
+_SHARED = 2**16  # entries from which threads are worth waking
 
 
 @compiled()

@@ -107,7 +107,10 @@ _call = _instruction(
 as_word = _instruction(types.int64, 1, lambda b, a: b.bitcast(a[0], _long), types.float64)
 number64 = _instruction(types.float64, 1, lambda b, a: b.bitcast(a[0], ir.DoubleType()))
 number32 = _instruction(types.float32, 1, lambda b, a: b.fptrunc(b.bitcast(a[0], ir.DoubleType()), ir.FloatType()))
+float_to_bits = _instruction(types.int32, 1, lambda b, a: b.bitcast(a[0], _int), types.float32)
+float_of_bits = _instruction(types.float32, 1, lambda b, a: b.bitcast(a[0], ir.FloatType()), types.int32)
 # the array of that type at an address
+longs = _instruction(types.CPointer(types.int64), 1, lambda b, a: _word(b, a[0]))
 floats = _instruction(types.CPointer(types.float32), 1, lambda b, a: _word(b, a[0], ir.FloatType()))
 doubles = _instruction(types.CPointer(types.float64), 1, lambda b, a: _word(b, a[0], ir.DoubleType()))
 
@@ -252,3 +255,16 @@ def _asked(variable: str) -> int | None:
 
 
 pool = Pool()
+
+
+@compiled(types.void(*[types.int64] * 4, types.UniTuple(types.int64, WORDS)))
+def _launch(state: int, kernel: int, parts: int, number: int, words: tuple[int, ...]) -> None:
+    prepare(state, words)
+    run(state, kernel, parts, number)
+
+
+def share(kernel: Any, parts: int, shared: bool, *words: int) -> None:
+    """Have all parts of a job made, by all threads if it is to be ``shared``: if it is worth waking them."""
+    with pool.turn:
+        given = (*map(int, words), *[0] * (WORDS - len(words)))
+        _launch(pool.state, kernel.address, parts, pool.number(shared), given)

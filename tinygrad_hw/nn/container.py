@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, Self
 
+from tinygrad_hw.nn.activation import ReLU
 from tinygrad_hw.nn.module import Module
+from tinygrad_hw.nn.normalization import BatchNorm
 
 
 def _checked(owner: str, module: Any) -> Module:
@@ -70,9 +73,23 @@ class Sequential(_Chain):
         return getattr(self, self._name_at(index))
 
     def forward(self, x: Any) -> Any:
-        for _, module in self._named():
-            x = module(x)
+        modules = list(self)
+        passed = False  # the module before did its work
+        for module, after in zip_longest(modules, modules[1:]):
+            if passed:
+                passed = False
+            elif passed := _rectifies(module, after):
+                x = module.rectified(x)
+            else:
+                x = module(x)
         return x
+
+
+def _rectifies(module: Module, after: Module | None) -> bool:
+    """Whether ``module`` can do the work of ``after``, a rectifier, too; a hook of either would miss its call."""
+    if type(after) is not ReLU or module._forward_hooks or after._forward_hooks:
+        return False
+    return isinstance(module, BatchNorm) and type(module).forward is BatchNorm.forward
 
 
 class ModuleList(_Chain):

@@ -108,7 +108,7 @@ class FlatBuffer:
             if parameter._data is not entry.value:
                 self._adopt(entry)
                 versions.note_write(self.values)
-            gradient = parameter.grad
+            gradient = parameter._grad
             if gradient is not None and gradient._data is not entry.gradient:
                 found = gradient._data
                 if (found.shape, found.dtype, device_of(found)) != (entry.value.shape, self.dtype, self.device):
@@ -146,8 +146,9 @@ class FlatBuffer:
         """
         states = [self.states[name] for name in names]
         whole = slice(run[0].start, run[-1].stop)
-        if fuses and kernels.fused(self.values[whole]):
-            yield self.values[whole], self.gradients[whole], [state[whole] for state in states], []
+        values = self.values[whole]
+        if fuses and kernels.fused(values):
+            yield values, self.gradients[whole], [state[whole] for state in states], []
             return
         for begin in range(run[0].start, run[-1].stop, self._block):
             part = slice(begin, min(begin + self._block, run[-1].stop))
