@@ -400,7 +400,7 @@ def contrast(run: Run[Config], done: dict[str, Descent]) -> None:
         momentum to {down_to(momentum)}, Adam to {down_to(adam)}; after the first epoch they stand at
         {down_to(hand, 0)}, {down_to(momentum, 0)} and {down_to(adam, 0)}. Momentum adds up the gradients of about
         {memory:.0f} steps: a rate of {step:g} acts like one of {step * memory:.2g} along directions that persist, and
-        what alternates cancels. Adam divides each weight's step by the usual size of its gradient, so pixels that are seldom inked
+        what alternates cancels. Adam divides each weight's step by its gradient's usual size, so pixels seldom inked
         learn as fast as the others, which one rate for all cannot do. On unseen digits the three {close}:
         {right[0]:.1%} right by hand, {right[1]:.1%} with momentum, {right[2]:.1%} with Adam (standard error
         {error:.1%}). An optimiser changes the way down; what {whole.batch:,} digits can teach is the same for all.""",
