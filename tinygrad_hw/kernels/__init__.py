@@ -20,6 +20,7 @@ from tinygrad_hw.backend import Array, array_module, device_of
 _LEAST = 2**16  # entries: below, loading Numba would take longer than it saves
 _PRODUCTS = (2**15, 2**30)  # multiply-adds: below, calling takes the time; above, OpenBLAS packs both operands
 _OUTER, _INNER = (4, 4, 32), (2, 16, 4)  # the least m, k, n of each kernel: below, its blocks would be mostly empty
+_LEAST_COPY = 2**12  # entries
 _LEAST_SIGMOID = 2**12  # entries; its bits are not NumPy's, so whether Numba is loaded already must not matter
 _FLOAT32 = np.dtype(np.float32)
 
@@ -135,6 +136,15 @@ def slopes(name: str, y: Any, grad: Any) -> Array | None:
         return None
     getattr(module, name)(y.ravel("K"), grad.ravel("K"), out.ravel("K"))
     return out
+
+
+def by_rows(x: Any) -> Any:
+    """A matrix, copied if it lies by columns, as flattened images whose batch is innermost do: products want rows."""
+    if type(x) is not np.ndarray or x.ndim != 2 or x.dtype != _FLOAT32 or x.size < _LEAST_COPY:
+        return x
+    if not x.flags.f_contiguous or x.flags.c_contiguous or cpu_kernels() is None:
+        return x
+    return _passes().transpose(x.T)
 
 
 def loaded_passes() -> Any:

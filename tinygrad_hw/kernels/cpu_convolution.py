@@ -19,7 +19,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from tinygrad_hw.backend import Array
-from tinygrad_hw.kernels.pool import floats, kernel, longs, settings, share
+from tinygrad_hw.kernels import passes
+from tinygrad_hw.kernels.pool import kernel, longs, settings, share
 from tinygrad_hw.kernels.products import LEFT, RIGHT
 from tinygrad_hw.kernels.vectors import (
     AVAILABLE,
@@ -219,18 +220,6 @@ def _weights_part(job: int, part: int, who: int) -> None:
                         )  # fmt: skip
 
 
-@kernel
-def _transpose(job: int, part: int, who: int) -> None:
-    """Some of the columns of the transpose of a matrix."""
-    source, target, rows, columns, stripe, _, _, _, _, _, _, _ = settings(job)
-    read, written = floats(source), floats(target)
-    for top in range(part * stripe, min(columns, (part + 1) * stripe), LANES):
-        bottom = min(columns, top + LANES, (part + 1) * stripe)
-        for j in range(rows):
-            for i in range(top, bottom):
-                written[i * rows + j] = read[j * columns + i]
-
-
 _gathers = {block: _gather_kernel(block) for block in _BLOCKS} if AVAILABLE else {}
 
 
@@ -238,16 +227,8 @@ def innermost(x: Array) -> Array:
     """``x`` (N, C, H, W) itself, or a copy of it, as an array (C, H, W, N) whose last axis lies in one piece."""
     if x.strides[0] == BYTES and min(x.strides) > 0:
         return x.transpose(1, 2, 3, 0)
-    images, *sizes = x.shape
-    out = np.empty((*sizes, images), np.float32)
-    flat = np.ascontiguousarray(x).reshape(images, -1)
-    columns = flat.shape[1]
-    stripe = LANES * max(1, -(-columns // (LANES * _PARTS)))
-    share(
-        _transpose, -(-columns // stripe), flat.size >= _SHARED // 16,
-        flat.ctypes.data, out.ctypes.data, images, columns, stripe,
-    )  # fmt: skip
-    return out
+    flat = np.ascontiguousarray(x).reshape(len(x), -1)
+    return passes.transpose(flat).reshape(*x.shape[1:], len(x))
 
 
 def _packed(weight: Array, bias: Array | None, block: int) -> tuple[Array, Array]:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from tinygrad_hw.backend import Array
 from tinygrad_hw.kernels.loops import array
-from tinygrad_hw.kernels.pool import compiled, float_of_bits, float_to_bits, kernel, pool, prepare, run, settings
+from tinygrad_hw.kernels.pool import compiled, float_of_bits, float_to_bits, kernel, pool, prepare, run, settings, share
 
 _matrix, _written = types.Array(types.float32, 2, "C", readonly=True), types.Array(types.float32, 2, "C")
 _each, _sums = types.Array(types.float32, 1, "C", readonly=True), types.Array(types.float32, 1, "C")
@@ -21,6 +22,8 @@ _labels = types.Array(types.int64, 1, "C", readonly=True)
 
 _SHARE = 2**14  # entries of a part
 _SHARED = 2**17  # entries from which threads are worth waking
+_LINE = 16  # numbers of a line of the cache
+_STRIPES = 8  # of a matrix to transpose, at most
 _get, _ = array(types.float32, 0)
 _get_grad, _ = array(types.float32, 1)
 _, _set = array(types.float32, 2)
@@ -129,6 +132,29 @@ def sigmoid_slopes(y: Any, grad: Any, out: Any) -> None:
     """``out`` = ``grad`` y (1 - y)."""
     with pool.turn:
         _each_entry(pool.state, _sigmoid_slopes.address, pool.number(y.size >= _SHARED), y, grad, out)
+
+
+@kernel
+def _transpose(job: int, part: int, who: int) -> None:
+    """Some of the columns of a matrix, which become rows."""
+    source, target, rows, columns, stripe, _, _, _, _, _, _, _ = settings(job)
+    for top in range(part * stripe, min(columns, (part + 1) * stripe), _LINE):
+        bottom = min(columns, top + _LINE, (part + 1) * stripe)
+        for j in range(rows):
+            for i in range(top, bottom):
+                _set(target, i * rows + j, _get(source, j * columns + i))
+
+
+def transpose(x: Array) -> Array:
+    """A copy of the transpose of a matrix that lies in one piece by rows; so does the copy."""
+    rows, columns = x.shape
+    out = np.empty((columns, rows), np.float32)
+    stripe = _LINE * -(-columns // (_LINE * _STRIPES))
+    share(
+        _transpose, -(-columns // stripe), x.size >= _SHARED // 4,
+        x.ctypes.data, out.ctypes.data, rows, columns, stripe,
+    )  # fmt: skip
+    return out
 
 
 @compiled(types.boolean(_matrix, _labels, _written, _sums))
