@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from . import mnist
+from . import cifar10, mnist, notmnist
 
 
 class DataSet(Protocol):
@@ -11,6 +11,11 @@ class DataSet(Protocol):
 
     TITLE: str
     FOLDER: str
+
+    @property
+    def ADDRESSES(self) -> tuple[str, ...]:
+        """Where it can be downloaded from; none when the user must get it."""
+        ...
 
     def status(self, data_dir: Path) -> tuple[str, str]:
         """State (`complete`, `other`, `absent`, `bad`) and one line about it."""
@@ -25,4 +30,4 @@ class DataSet(Protocol):
         ...
 
 
-DATA_SETS: dict[str, DataSet] = {"mnist": mnist}
+DATA_SETS: dict[str, DataSet] = {"mnist": mnist, "cifar10": cifar10, "notmnist": notmnist}

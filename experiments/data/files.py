@@ -1,5 +1,6 @@
-"""Downloads that continue where they stopped, checked by the SHA-256 of their decompressed content."""
+"""Downloads that continue where they stopped, checked by their SHA-256, as a rule of the decompressed content."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ CHUNK = 1 << 16
 SECONDS = 30.0
 
 
-def fetch(addresses: tuple[str, ...], folder: Path, name: str, digest: str) -> Path:
+def fetch(addresses: tuple[str, ...], folder: Path, name: str, digest: str, *, packed: bool = False) -> Path:
     """Downloads one file into `folder`, unless it is there already and whole.
 
     What arrived before an interruption stays in `NAME.partial` and the next call continues from there when the server
@@ -22,6 +23,7 @@ def fetch(addresses: tuple[str, ...], folder: Path, name: str, digest: str) -> P
         folder: made when missing.
         name: of the file.
         digest: SHA-256 of the content, after decompression when gzipped.
+        packed: `digest` is of the file as it is, gzipped or not.
 
     Raises:
         DataError: no address works, the content that arrived differs from `digest` (it is removed), or another file of
@@ -30,8 +32,9 @@ def fetch(addresses: tuple[str, ...], folder: Path, name: str, digest: str) -> P
     import pooch
 
     target = folder / name
+    summed = _sha256_as_it_is if packed else sha256
     if target.exists():
-        found = sha256(target)
+        found = summed(target)
         if found != digest:
             raise DataError(
                 target, f"content with SHA-256 {found}, expected {digest}; move it away to download the file"
@@ -56,7 +59,7 @@ def fetch(addresses: tuple[str, ...], folder: Path, name: str, digest: str) -> P
             f"`python -m experiments data import NAME FOLDER --data-dir {folder.parent}` checks and copies them",
         )
     try:
-        found = sha256(target)
+        found = summed(target)
     except DataError:
         target.unlink()
         raise
@@ -95,6 +98,11 @@ def resuming_downloader(target: Path) -> Callable[[str, str, Any], None]:
         partial.replace(output_file)
 
     return download
+
+
+def _sha256_as_it_is(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _reason(error: Exception) -> str:

@@ -11,15 +11,16 @@ import pickle
 import pickletools
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar
 
 import numpy as np
 
 from .errors import DataError
 from .idx import content
 
+T = TypeVar("T")
 KINDS = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "f": "real numbers"}
 CODE = re.compile(r"b1|[iu][1248]|f[248]")
 ORDERS: dict[str, Literal["<", ">", "="]] = {"<": "<", ">": ">", "=": "=", "|": "="}
@@ -157,20 +158,41 @@ def read_array(path: Path, shape: Sequence[int | None], kinds: str = "biuf") -> 
         DataError: the file cannot be read, is no pickle, holds or asks for anything but one array of that shape and
             kind, or real numbers that are NaN or infinite.
     """
-    stream = io.BytesIO(content(path))
+    array = _unpickled(path, content(path), _made, "an array")
+    _check(path, array, shape, kinds)
+    return array
+
+
+def read_dict(path: Path, raw: bytes | None = None) -> dict[str, Any]:
+    """The dictionary that a pickle holds, from text to arrays, numbers, text, and lists of numbers or text.
+
+    Args:
+        path: the file, gzipped or not.
+        raw: the pickle itself when it is part of `path`, such as a member of an archive.
+
+    Returns:
+        The entries. Byte strings, keys among them, have become text of the same 8-bit characters.
+
+    Raises:
+        DataError: the file cannot be read, is no pickle, or holds or asks for anything else.
+    """
+    return _unpickled(path, content(path) if raw is None else raw, _entries, "a dictionary")
+
+
+def _unpickled(path: Path, raw: bytes, made: Callable[[Any], T], what: str) -> T:
+    """What `made` makes of the records in a pickle. Raises DataError for anything unexpected, or bytes after it."""
+    stream = io.BytesIO(raw)
     try:
         _guard(stream)
-        # Python 2 wrote the values as text, of which latin1 keeps every byte.
-        found = _Reader(stream, encoding="latin1").load()
-        array = _made(found)
+        # Python 2 wrote byte strings as text, of which latin1 keeps every byte.
+        result = made(_Reader(stream, encoding="latin1").load())
     except Refused as error:
         raise DataError(path, f"the pickle {error}") from None
     except BROKEN as error:
-        raise DataError(path, f"no whole pickle of an array ({type(error).__name__}: {_first_line(error)})") from None
+        raise DataError(path, f"no whole pickle of {what} ({type(error).__name__}: {_first_line(error)})") from None
     if stream.read(1):
-        raise DataError(path, f"goes on after the array, at byte {stream.tell() - 1}, expected one array alone")
-    _check(path, array, shape, kinds)
-    return array
+        raise DataError(path, f"goes on after {what}, at byte {stream.tell() - 1}, expected {what} alone")
+    return result
 
 
 def _guard(stream: io.BytesIO) -> None:
@@ -199,6 +221,32 @@ def _made(found: Any) -> np.ndarray:
         raise Refused(f"holds {size} of values, expected {expected} for shape {shape} of {dtype.name}")
     values = np.frombuffer(bytes(raw), dtype).astype(dtype.newbyteorder("="))
     return values.reshape(shape, order="F" if found.columns else "C")
+
+
+def _entries(found: Any) -> dict[str, Any]:
+    """The dictionary of values that the records describe."""
+    if type(found) is not dict:
+        raise Refused(f"holds {_named(found)}, expected a dictionary")
+    return {_text(key): _value(value) for key, value in found.items()}
+
+
+def _text(key: Any) -> str:
+    if not isinstance(key, str | bytes):
+        raise Refused(f"holds {_named(key)} as a key, expected text")
+    return key.decode("latin1") if isinstance(key, bytes) else key
+
+
+def _value(value: Any, *, inner: bool = False) -> Any:
+    if isinstance(value, str | bytes):
+        return _text(value)
+    if isinstance(value, int | float):
+        return value
+    # Lists within lists are not looked into: a few bytes can stand for more of them than fit into any memory.
+    if type(value) is list and not inner:
+        return [_value(item, inner=True) for item in value]
+    if isinstance(value, _Array) and not inner:
+        return _made(value)
+    raise Refused(f"holds {_named(value)}, expected arrays, numbers, text, or lists of numbers or text")
 
 
 def _check(path: Path, array: np.ndarray, shape: Sequence[int | None], kinds: str) -> None:

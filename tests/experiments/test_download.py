@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.data import DataError, mnist
+from experiments.data import DataError, cifar10, mnist
 from experiments.data.files import fetch
 
+from .data.cifar_files import PYTHON, batches, binary_files, pack, python_files
+from .data.cifar_files import write as write_files
 from .idx_files import digits, idx_bytes, write
 
 CONTENT = bytes(range(256)) * 1000
@@ -145,3 +147,31 @@ def test_mnist_whole(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "data" / "mnist" / f"{next(iter(published))}.gz").write_bytes(b"mine")
     with pytest.raises(DataError, match="move it away"):
         mnist.download(tmp_path / "data", (f"{server.address}/mnist",))
+
+
+def test_cifar10_archive(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sum is that of the compressed file; a folder that is there already and whole is enough."""
+    archive = pack(tmp_path / "site" / PYTHON.archive, python_files(batches()), PYTHON.folder).read_bytes()
+    server.files[f"/{PYTHON.archive}"] = archive
+    monkeypatch.setattr(cifar10, "ARCHIVE_SUM", "0" * 64)
+    with pytest.raises(DataError, match=r"content with SHA-256 \w+, expected 0{64}; removed"):
+        cifar10.download(tmp_path / "data", (server.address,))
+    assert cifar10.status(tmp_path / "data")[0] == "absent"
+    monkeypatch.setattr(cifar10, "ARCHIVE_SUM", hashlib.sha256(archive).hexdigest())
+    server.break_after = len(archive) // 2
+    with pytest.raises(DataError, match="run again to continue"):
+        cifar10.download(tmp_path / "data", (server.address,))
+    server.break_after = None
+    have = (tmp_path / "data" / "cifar10" / f"{PYTHON.archive}.partial").stat().st_size
+    cifar10.download(tmp_path / "data", (f"{server.address}/",))
+    assert server.requests[-1] == (f"/{PYTHON.archive}", f"bytes={have}-")
+    assert (tmp_path / "data" / "cifar10" / PYTHON.archive).read_bytes() == archive
+    assert cifar10.load(tmp_path / "data").train_images.shape == (100, 3, 32, 32)
+
+    write_files(tmp_path / "other", binary_files(batches()))
+    with pytest.raises(DataError, match=r"holds other pictures .*; move them away to download CIFAR-10"):
+        cifar10.download(tmp_path / "other", (server.address,))
+    asked = len(server.requests)
+    monkeypatch.setattr(cifar10, "status", lambda folder: ("complete", ""))
+    cifar10.download(tmp_path / "other", (server.address,))
+    assert len(server.requests) == asked

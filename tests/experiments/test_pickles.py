@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from experiments.data import DataError
-from experiments.data.pickles import read_array
+from experiments.data.pickles import read_array, read_dict
 
 ANY = (None, None, None)
 PICTURES = np.arange(24, dtype=np.float64).reshape(2, 3, 4)
@@ -179,8 +179,8 @@ LAUGHS = b"(I1\nt" + b"2\x86" * 60  # a pair of itself, of itself, ...: its text
         (b"", "no whole pickle of an array"),
         (b"hello", "no whole pickle of an array"),
         (pickle.dumps(PICTURES)[:-30], "no whole pickle of an array"),
-        (pickle.dumps(PICTURES) + b"x", "goes on after the array, at byte"),
-        (pickle.dumps(PICTURES) * 2, "goes on after the array, at byte"),
+        (pickle.dumps(PICTURES) + b"x", "goes on after an array, at byte"),
+        (pickle.dumps(PICTURES) * 2, "goes on after an array, at byte"),
         (pickle.dumps({"a": PICTURES}), "holds a dictionary, expected one NumPy array"),
         (pickle.dumps([PICTURES]), "holds a list, expected one NumPy array"),
         (pickle.dumps(3), "holds a number, expected one NumPy array"),
@@ -208,6 +208,47 @@ def test_other_array_than_asked_for(tmp_path: Path) -> None:
         broken = PICTURES.copy()
         broken[1, 0, 2] = bad
         assert refusal(tmp_path, pickle.dumps(broken)) == f"value [1, 0, 2] is {bad}, expected finite numbers"
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_dictionary(tmp_path: Path, protocol: int) -> None:
+    entries = {b"data": PICTURES, "labels": [3, 1], "names": [b"a", "b"], "label": "batch 1", "rate": 0.5, "empty": []}
+    for number, raw in enumerate((None, pickle.dumps(entries, protocol))):
+        content = pickle.dumps(entries, protocol) if raw is None else b"something else"
+        found = read_dict(write(tmp_path, content), raw)
+        np.testing.assert_array_equal(found.pop("data"), PICTURES)
+        expected = {"labels": [3, 1], "names": ["a", "b"], "label": "batch 1", "rate": 0.5, "empty": []}
+        assert found == expected, number
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (pickle.dumps([1]), "holds a list, expected a dictionary"),
+        (pickle.dumps({1: 2}), "holds a number as a key, expected text"),
+        (pickle.dumps({"a": {"b": 1}}), "holds a dictionary, expected arrays, numbers, text, or lists"),
+        (pickle.dumps({"a": [[1]]}), "holds a list, expected arrays"),
+        (pickle.dumps({"a": [PICTURES]}), "holds an unfinished array, expected arrays"),
+        (pickle.dumps({"a": None}), "holds something else, expected arrays"),
+        (pickle.dumps({"a": (1, 2)}), "holds a tuple, expected arrays"),
+        (pickle.dumps({"a": Calls(os.system, "true")}), "system', which no array of numbers needs; nothing of it"),
+        (pickle.dumps({"a": 1})[:-3], "no whole pickle of a dictionary"),
+        (pickle.dumps({"a": 1}) + b"x", "goes on after a dictionary, at byte"),
+    ],
+)
+def test_other_than_a_dictionary_of_plain_values(tmp_path: Path, content: bytes, words: str) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(DataError) as caught:
+        read_dict(path)
+    assert words in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_a_list_of_itself(tmp_path: Path) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(DataError, match="holds a list, expected arrays"):
+        read_dict(write(tmp_path, pickle.dumps({"a": endless})))
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from tinygrad_hw.kernels import convolution
+from tinygrad_hw.kernels import convolution, windows
 from tinygrad_hw.kernels.windows import gather_plan, weight_plan
 
 needs_kernel = pytest.mark.skipif(convolution._cpu() is None, reason="no Numba, or no AVX-512")
@@ -170,6 +170,20 @@ def test_tables_that_would_be_too_long_are_left_to_the_generic_path():
     np.testing.assert_array_equal(convolution.correlate(x, weight, bias, *case["rest"]), expected)
 
 
+@needs_kernel
+def test_kernels_as_long_as_sequences_are_left_to_the_generic_path(monkeypatch):
+    """What meets what along an axis would take longer to find out, and more memory, than the kernel saves."""
+    monkeypatch.setattr(windows, "_meetings", lambda axis: pytest.fail("went through all pairs"))
+    case = dict(WIDE, images=8, inputs=1, outputs=1, size=(1, 8000), kernel=(1, 400))
+    case["rest"] = ((1, 1), ((0, 0), (200, 200)), (1, 1), 1)
+    x, weight, bias, grad = operands(case)
+    module, rest = convolution._cpu(), case["rest"]
+    assert module.correlate(x, weight, bias, *rest) is None
+    assert module.correlate_by_input(grad, weight, case["size"], *rest) is None
+    assert module.correlate_by_weight(grad, x, case["kernel"], *rest) is None
+    assert convolution.correlate_by_weight(grad, x, case["kernel"], *rest).shape == weight.shape
+
+
 def test_plans_are_kept_and_cannot_be_written():
     axis = (5, 5, 3, 1, 1, 1, False)
     plan = gather_plan(axis, axis, 2, (400, 80, 16), 4)
@@ -180,7 +194,7 @@ def test_plans_are_kept_and_cannot_be_written():
 BITS = """
 import zlib, numpy as np
 from tests.tinygrad_hw.test_cpu_convolution import WIDE, operands
-from tinygrad_hw.kernels import convolution
+from tinygrad_hw.kernels import convolution, windows
 x, weight, bias, grad = operands(WIDE)
 module, rest = convolution._cpu(), WIDE["rest"]
 for made in (module.correlate(x, weight, bias, *rest), module.correlate_by_input(grad, weight, WIDE["size"], *rest),

@@ -20,10 +20,12 @@ def integers(name: str, what: str, value: Any, count: int, least: int) -> tuple[
 
     Raises TypeError where they are not integers and ValueError where they are too few, too many or below ``least``.
     """
+    each_axis = f" or {count} of them" if count > 1 else ""
     listed = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if not all(isinstance(each, (int, np.integer)) and not isinstance(each, bool) for each in listed):
-        raise TypeError(f"{name}: {what} must be an integer or {count} of them, got {value!r}")
+        raise TypeError(f"{name}: {what} must be an integer{each_axis}, got {value!r}")
     if len(listed) not in (1, count) or min(listed, default=least) < least:
-        raise ValueError(f"{name}: {what} must be one integer of at least {least}, or {count} of them, got {value!r}")
+        each_axis = each_axis and f",{each_axis}"
+        raise ValueError(f"{name}: {what} must be one integer of at least {least}{each_axis}, got {value!r}")
     found = tuple(map(int, listed))
     return found if len(found) == count else found * count

@@ -100,8 +100,10 @@ def _positive(ctx: Any, x: Array, weight: Any, bias: Any) -> Array:
 
 
 def _check_each(name: str, shape: tuple[int, ...], **given: Any) -> None:
-    """Raise ValueError unless what is given has that shape."""
+    """Raise TypeError unless what is given is a floating Tensor or array, ValueError unless it has that shape."""
     for what, array in given.items():
+        if array is not None:
+            check_floating(f"{name}: {what}", array)
         if array is not None and tuple(array.shape) != shape:
             raise ValueError(f"{name}: expected {what} of shape {shape}, got {tuple(array.shape)}")
 

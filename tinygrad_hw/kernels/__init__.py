@@ -3,8 +3,8 @@
 :func:`product` chooses by itself. For the others a caller asks :func:`fused` whether there is a kernel for its arrays,
 and has a generic path where there is none. A test holds each kernel against its generic path.
 
-Whether a kernel is taken depends on the arrays' dtype, shape and strides alone, never on what was computed before, so a
-run that is resumed gives the same bits.
+Whether a kernel is taken depends on the arrays' dtype, shape and strides alone, never on what was computed before,
+unless the bits are the same: a run that is resumed gives the same ones.
 """
 
 from __future__ import annotations

@@ -82,9 +82,8 @@ def correlate_by_weight(
 ) -> Array:
     """grad (N, O, OH, OW), x (N, C, H, W), ``kernel_size`` (KH, KW) → (O, C / groups, KH, KW)."""
     module = _fast(grad, x, work=grad.size * (x.shape[1] // groups) * kernel_size[0] * kernel_size[1])
-    if module:
-        return module.correlate_by_weight(grad, x, kernel_size, stride, padding, dilation, groups)
-    return generic_correlate_by_weight(grad, x, kernel_size, stride, padding, dilation, groups)
+    out = module and module.correlate_by_weight(grad, x, kernel_size, stride, padding, dilation, groups)
+    return generic_correlate_by_weight(grad, x, kernel_size, stride, padding, dilation, groups) if out is None else out
 
 
 # --------------------------------------------------------------------------------------------------- the generic path

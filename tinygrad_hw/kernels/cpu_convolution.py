@@ -43,7 +43,7 @@ from tinygrad_hw.kernels.vectors import (
     shuffle,
     spread,
 )
-from tinygrad_hw.kernels.windows import Axis, gather_plan, weight_plan
+from tinygrad_hw.kernels.windows import Axis, gather_plan, too_long, weight_plan
 
 _IMAGES = 2 * LANES  # of a step of `_gather`
 _BLOCKS = (4, 8, 10)  # output channels of a step of `_gather`
@@ -300,7 +300,7 @@ def correlate_by_input(
 
 def correlate_by_weight(
     grad: Array, x: Array, kernel_size: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Array:
+) -> Array | None:
     """See :func:`tinygrad_hw.kernels.convolution.correlate_by_weight`."""
     outputs, sources, images = grad.shape[1], x.shape[1] // groups, x.shape[0]
     rows, columns = (
@@ -309,6 +309,8 @@ def correlate_by_weight(
             grad.shape[2:], x.shape[2:], kernel_size, stride, padding, dilation, strict=True
         )
     )
+    if too_long(rows, columns):
+        return None
     x, grad = innermost(x), innermost(grad)
     column = images * BYTES
     if grad.strides[2] != column:

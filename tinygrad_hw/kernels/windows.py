@@ -16,7 +16,14 @@ import numpy as np
 Axis = tuple[int, int, int, int, int, int, bool]  # outputs, sources, taps, stride, before, dilation, backwards
 _WORD = 8
 _HEAD = 8  # words before the first table
-_LARGEST = 2**20  # entries of all tables
+_LARGEST = 2**18  # entries of all tables
+_PAIRS = 2**19  # of an output and a tap along the axes
+_KEPT = 64  # plans
+
+
+def too_long(rows: Axis, columns: Axis) -> bool:
+    """Whether finding out what meets what would take longer than it saves."""
+    return rows[0] * rows[2] + columns[0] * columns[2] > _PAIRS
 
 
 def _meetings(axis: Axis) -> list[list[tuple[int, int]]]:
@@ -37,7 +44,7 @@ def _meetings(axis: Axis) -> list[list[tuple[int, int]]]:
     return found
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_KEPT)
 def _classes(axis: Axis) -> tuple[list[int], list[int], list[tuple[tuple[int, int], ...]]]:
     """For each output its base in the source and its class; for each class its taps and their distances to the base."""
     bases, members = [], []
@@ -49,7 +56,7 @@ def _classes(axis: Axis) -> tuple[list[int], list[int], list[tuple[tuple[int, in
     return bases, members, list(classes)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_KEPT)
 def gather_plan(
     rows: Axis, columns: Axis, channels: int, strides: tuple[int, int, int], block: int
 ) -> np.ndarray | None:
@@ -69,6 +76,8 @@ def gather_plan(
         where its table begins (in bytes from the plan's first word) and how many entries it has; the tables, an entry
         being the offsets in bytes of a source pixel from the base and of its weights from the block's first.
     """
+    if too_long(rows, columns):
+        return None
     (y_bases, y_members, y_classes), (x_bases, x_members, x_classes) = _classes(rows), _classes(columns)
     if len(y_classes) * len(x_classes) * rows[2] * columns[2] * channels > _LARGEST:
         return None
@@ -106,14 +115,14 @@ def _seen(axis: Axis) -> list[tuple[int, int]]:
     return found
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_KEPT)
 def weight_plan(
     rows: Axis, columns: Axis, channels: int, strides: tuple[int, int, int], width: int, parts: int
 ) -> np.ndarray:
     """The plan by which a compiled loop sums what each weight has met, in 64-bit words.
 
     Args:
-        rows: the vertical axis; not backwards.
+        rows: the vertical axis; not backwards. Not :func:`too_long`, nor the other.
         columns: the horizontal axis; not backwards.
         channels: of the source that one output channel sees.
         strides: of the source's channels, rows and columns, in bytes.

@@ -86,10 +86,12 @@ class Sequential(_Chain):
 
 
 def _rectifies(module: Module, after: Module | None) -> bool:
-    """Whether ``module`` can do the work of ``after``, a rectifier, too; a hook of either would miss its call."""
-    if type(after) is not ReLU or module._forward_hooks or after._forward_hooks:
+    """Whether ``module`` can do the work of ``after``, a rectifier, too, and no hook or method misses its call."""
+    if type(after) is not ReLU or not isinstance(module, BatchNorm):
         return False
-    return isinstance(module, BatchNorm) and type(module).forward is BatchNorm.forward
+    own = type(module).forward is BatchNorm.forward and type(module).__call__ is Module.__call__
+    replaced = "forward" in vars(module) or "forward" in vars(after)
+    return own and not (replaced or module._forward_hooks or after._forward_hooks)
 
 
 class ModuleList(_Chain):

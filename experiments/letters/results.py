@@ -1,0 +1,26 @@
+"""The outcomes of all nets and seeds, and what they say about each technique."""
+
+import numpy as np
+
+from experiments.harness.seeds import Spread, spread
+
+from .training import Outcome
+
+Results = dict[str, list[Outcome]]  # by recipe; one for each seed
+
+
+def gained(results: Results, before: str, after: str, value: str) -> np.ndarray:
+    """By how much one net beats another, seed by seed: more right answers, or less loss."""
+    sign = 1 if value == "accuracy" else -1
+    pairs = zip(results[before], results[after], strict=True)
+    return np.array([sign * (getattr(b, value) - getattr(a, value)) for a, b in pairs])
+
+
+def worth(results: Results, name: str, value: str) -> tuple[np.ndarray, np.ndarray]:
+    """What a technique brings, seed by seed: alone on the plain net, and in the better one; positive is good."""
+    return gained(results, "plain", f"{name}_alone", value), gained(results, f"without_{name}", "better", value)
+
+
+def of(results: Results, name: str, value: str) -> Spread:
+    """A value of a net over the seeds."""
+    return spread([getattr(outcome, value) for outcome in results[name]])

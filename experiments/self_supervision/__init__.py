@@ -1,0 +1,1 @@
+"""What `self_supervised` consists of beside its own file."""

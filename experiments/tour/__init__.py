@@ -1,0 +1,1 @@
+"""The stops of the tour of convolution: each measures something about it and shows it."""
