@@ -136,6 +136,7 @@ EXPERIMENT = Experiment(
             channels=(16, 32),
             hidden=128,
             dropout=(0.0, 0.25),
+            thickness=0.0,  # it would thicken the grain of drawn letters
         ),
         "full": Config(checkpoint_seconds=120.0),
     },

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import zip_longest
 from typing import Any, Self
 
 from tinygrad_hw.nn.activation import ReLU
@@ -73,21 +72,22 @@ class Sequential(_Chain):
         return getattr(self, self._name_at(index))
 
     def forward(self, x: Any) -> Any:
-        modules = list(self)
-        passed = False  # the module before did its work
-        for module, after in zip_longest(modules, modules[1:]):
-            if passed:
-                passed = False
-            elif passed := _rectifies(module, after):
+        modules = [module for _, module in self._named()]
+        place = 0
+        while place < len(modules):
+            module = modules[place]
+            place += 1
+            if isinstance(module, BatchNorm) and place < len(modules) and _rectifies(module, modules[place]):
                 x = module.rectified(x)
+                place += 1
             else:
                 x = module(x)
         return x
 
 
-def _rectifies(module: Module, after: Module | None) -> bool:
+def _rectifies(module: BatchNorm, after: Module) -> bool:
     """Whether ``module`` can do the work of ``after``, a rectifier, too, and no hook or method misses its call."""
-    if type(after) is not ReLU or not isinstance(module, BatchNorm):
+    if type(after) is not ReLU:
         return False
     own = type(module).forward is BatchNorm.forward and type(module).__call__ is Module.__call__
     replaced = "forward" in vars(module) or "forward" in vars(after)
