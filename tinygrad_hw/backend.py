@@ -43,7 +43,7 @@ def _keep_freed_memory() -> None:
     """Have glibc keep freed arrays of up to 32 MiB for the next ones instead of giving them back to the system.
 
     It would otherwise map each array of more than 128 KiB anew, and every page of it would cost a fault when it is
-    first written: half the time of a step of the benchmark's w3. Settings of its own in the environment are respected.
+    first written. Settings of its own in the environment are respected.
     """
     own = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in own):
