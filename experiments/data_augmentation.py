@@ -22,6 +22,7 @@ from experiments.harness import Claim, Experiment, Run, Settings, figures, setti
 from experiments.harness.errors import UserError
 from experiments.harness.loop import Loop
 from experiments.vision import cnn, pictures
+from experiments.vision.pages import show_mistakes
 from tinygrad_hw import nn, optim
 from tinygrad_hw.backend import Array, to_device, to_numpy
 
@@ -349,15 +350,7 @@ def show_answers(run: Run[Config], net: nn.Sequential, data: Data) -> None:
         half a percent is left out. Most often {data.names[true]} is taken for {data.names[answer]}.""",
         alt="Matrix of classes against answers, dark along the diagonal",
     )
-    worst = pictures.mistakes(data.raw / 255, labels, probabilities, data.names)
-    if worst is not None:
-        run.report.figure(
-            "mistakes",
-            worst,
-            caption="The most confident mistakes: class, answer, and the probability that the net gives to it.",
-            alt="Sixteen pictures that the net is wrong about and sure of",
-            raster=True,
-        )
+    show_mistakes(run, data.raw / 255, labels, probabilities, data.names)
 
 
 EXPERIMENT = Experiment(

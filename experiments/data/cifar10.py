@@ -7,7 +7,6 @@ Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 
 """
 
 import hashlib
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -364,8 +363,5 @@ def import_folder(source: Path, data_dir: Path) -> str:
         names = [name for name in (*place.layout.batches, place.layout.meta) if (place.path / name).is_file()]
         wanted = {data_dir / place.layout.folder / name: place.path / name for name in names}
     for target, path in wanted.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f"{target.name}.part")
-        shutil.copyfile(path, temporary)
-        temporary.replace(target)
+        files.copy(path, target)
     return found.source

@@ -1,6 +1,7 @@
 """Downloads that continue where they stopped, checked by their SHA-256, as a rule of the decompressed content."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,14 @@ from .idx import sha256
 
 CHUNK = 1 << 16
 SECONDS = 30.0
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copies a file under a name, in a folder made when missing, that it gets only once it is complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.name}.part")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)
 
 
 def fetch(addresses: tuple[str, ...], folder: Path, name: str, digest: str, *, packed: bool = False) -> Path:

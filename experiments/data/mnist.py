@@ -5,7 +5,6 @@ Proceedings of the IEEE 86 (1998).
 """
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -220,11 +219,7 @@ def import_folder(source: Path, data_dir: Path) -> str:
     for name, path in present.items():
         if sha256(path) != sha256(wanted[name]):
             raise DataError(path, f"is there already and differs from {wanted[name]}; move it away to import")
-    target.mkdir(parents=True, exist_ok=True)
     for name, path in wanted.items():
         if name not in present:
-            destination = target / (f"{name}.gz" if path.suffix == ".gz" else name)
-            temporary = destination.with_name(f"{destination.name}.part")
-            shutil.copyfile(path, temporary)
-            temporary.replace(destination)
+            files.copy(path, target / (f"{name}.gz" if path.suffix == ".gz" else name))
     return described

@@ -9,6 +9,7 @@ from experiments.harness import Run, figures
 from experiments.harness.report import short
 from experiments.self_supervision.ways import WAYS
 from experiments.vision import cnn, pictures
+from experiments.vision.pages import show_mistakes
 from tinygrad_hw import nn
 from tinygrad_hw.backend import to_numpy
 
@@ -177,12 +178,4 @@ def show_answers(run: "Run[Config]", net: nn.Sequential, data: "Data") -> None:
         caption="Answers of the fine-tuned net to the test pictures, in percent of each class, with the last weights.",
         alt="Matrix of classes against answers",
     )
-    worst = pictures.mistakes(data.raw_test / 255, labels, probabilities, data.names)
-    if worst is not None:
-        run.report.figure(
-            "mistakes",
-            worst,
-            caption="The most confident mistakes: class, answer, and the probability that the net gives to it.",
-            alt="Sixteen pictures that the net is wrong about and sure of",
-            raster=True,
-        )
+    show_mistakes(run, data.raw_test / 255, labels, probabilities, data.names)

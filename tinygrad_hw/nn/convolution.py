@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from tinygrad_hw import functional as F
 from tinygrad_hw.functional.checks import integers
 from tinygrad_hw.functional.convolution import Sizes
-from tinygrad_hw.nn import init
-from tinygrad_hw.nn.linear import make_parameter
+from tinygrad_hw.nn.linear import draw_weight_and_bias, make_parameter
 from tinygrad_hw.nn.module import Module
 from tinygrad_hw.random import Stream
 from tinygrad_hw.tensor import Tensor
@@ -52,10 +50,7 @@ class _Convolution(Module):
 
     def reset_parameters(self, stream: Stream | None = None) -> None:
         """Draw the starting values anew."""
-        init.kaiming_uniform_(self.weight, a=math.sqrt(5), stream=stream)
-        if self.bias is not None:
-            bound = 1 / math.sqrt(math.prod(self.weight.shape[1:]))
-            init.uniform_(self.bias, -bound, bound, stream=stream)
+        draw_weight_and_bias(self.weight, self.bias, stream)
 
     def extra_repr(self) -> str:
         shown = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"

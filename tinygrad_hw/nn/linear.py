@@ -30,6 +30,14 @@ def _check_sizes(owner: str, **sizes: Any) -> None:
             raise ValueError(f"{owner}: {name} must be a positive integer, got {size!r}")
 
 
+def draw_weight_and_bias(weight: Tensor, bias: Tensor | None, stream: Stream | None) -> None:
+    """PyTorch's start of layers: both from U(-1/√n, 1/√n), n being the inputs of a unit, all axes but the first."""
+    init.kaiming_uniform_(weight, a=math.sqrt(5), stream=stream)
+    if bias is not None:
+        bound = 1 / math.sqrt(math.prod(weight.shape[1:]))
+        init.uniform_(bias, -bound, bound, stream=stream)
+
+
 class Linear(Module):
     """y = x Wᵀ + b: (..., in_features) → (..., out_features).
 
@@ -64,10 +72,7 @@ class Linear(Module):
 
     def reset_parameters(self, stream: Stream | None = None) -> None:
         """Draw the starting values anew."""
-        init.kaiming_uniform_(self.weight, a=math.sqrt(5), stream=stream)
-        if self.bias is not None:
-            bound = 1 / math.sqrt(self.in_features)
-            init.uniform_(self.bias, -bound, bound, stream=stream)
+        draw_weight_and_bias(self.weight, self.bias, stream)
 
     def forward(self, x: Any) -> Tensor:
         if x.ndim == 0 or x.shape[-1] != self.in_features:
