@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from . import cifar10, mnist, notmnist
+from .audio import sets
 
 
 class DataSet(Protocol):
@@ -30,4 +31,12 @@ class DataSet(Protocol):
         ...
 
 
-DATA_SETS: dict[str, DataSet] = {"mnist": mnist, "cifar10": cifar10, "notmnist": notmnist}
+DATA_SETS: dict[str, DataSet] = {
+    "mnist": mnist,
+    "cifar10": cifar10,
+    "notmnist": notmnist,
+    "denoising": sets.DENOISING,
+    "speakers": sets.SPEAKERS,
+    "keywords": sets.KEYWORDS,
+    "music": sets.MUSIC,
+}

@@ -1,0 +1,1 @@
+"""Sound: course layouts and public corpora in, arrays of samples out; without data, synthetic speech, noise, music."""
