@@ -1,6 +1,5 @@
 """notMNIST: fair comparisons, each technique by itself, saved nets, and that a run continues where it was."""
 
-import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +13,6 @@ import tinygrad_hw as tg
 from experiments.data import notmnist as loader
 from experiments.data.warp import thickened, warped
 from experiments.harness import cli
-from experiments.harness.checkpoint import Checkpoint
 from experiments.letters.nets import BETTER, RECIPES, TECHNIQUES, WATCHED, Recipe, build
 from experiments.letters.training import Learner, cross_entropy, right, sizes_of
 from experiments.notmnist import Config, letters_of
@@ -23,6 +21,7 @@ from tests import strict_backend
 from tinygrad_hw import nn
 from tinygrad_hw.random import Stream
 
+from .runs import CrashError, assert_same_run, dying, metrics_of, rows_of, summary_of, timeless_metrics_of
 from .test_cli import one_error_line
 from .test_notmnist_data import draw, write_npz, write_png
 from .test_report import Page, assert_accessible, assert_loads_nothing
@@ -35,12 +34,6 @@ def a_run(seed: int = 0, **changes: Any) -> Any:
     return SimpleNamespace(config=Config(**changes), device="cpu", stream=lambda name: Stream(seed, name))
 
 
-def metrics_of(path: Path) -> dict[str, float]:
-    """The metrics but for times."""
-    found = json.loads((path / "summary.json").read_text())["metrics"]
-    return {name: value for name, value in found.items() if not name.endswith("_seconds")}
-
-
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("smoke") / "run"
@@ -50,7 +43,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_smoke_run(smoke: Path) -> None:
     metrics = metrics_of(smoke)
-    rows = [json.loads(line) for line in (smoke / "metrics.jsonl").read_text().splitlines()]
+    rows = rows_of(smoke)
     assert list(dict.fromkeys(row["loop"] for row in rows)) == [f"{n}-seed{s}" for s in (0, 1) for n in RECIPES]
     assert metrics["accuracy"] == metrics["better_accuracy"]
     assert metrics["repeated_share"] == 0, "drawn letters are all different"
@@ -219,21 +212,10 @@ def test_thickness() -> None:
     np.testing.assert_array_equal(thickened(images, Stream(0, "a"), 0.0), images)
 
 
-class CrashError(Exception):
-    pass
-
-
 def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of the plain net, and again in the better one with everything on at once."""
-    step, left = Learner.step, [14 + 5]
-
-    def dying(learner: Learner, *batch: Any) -> float:
-        left[0] -= 1
-        if left[0] < 0:
-            raise CrashError
-        return step(learner, *batch)
-
-    monkeypatch.setattr(Learner, "step", dying)
+    left = [14 + 5]
+    monkeypatch.setattr(Learner, "step", dying(Learner.step, left))
     path = tmp_path / "run"
     crashed: Callable[[], int] = lambda: cli.main([*RUN, "--set", "checkpoint_steps=2", "--out", str(path)])
     with pytest.raises(CrashError):
@@ -243,14 +225,7 @@ def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytes
         cli.main(["resume", str(path), "--quiet"])
     left[0] = 10**6
     assert cli.main(["resume", str(path), "--quiet"]) == 0
-    assert (path / "metrics.jsonl").read_bytes() == (smoke / "metrics.jsonl").read_bytes()
-    loops, others = (Checkpoint.load(folder / "checkpoint.safetensors").loops for folder in (path, smoke))
-    assert loops.keys() == others.keys()
-    for name, state in loops.items():
-        assert state.arrays.keys() == others[name].arrays.keys()
-        for key, array in state.arrays.items():
-            assert array.tobytes() == others[name].arrays[key].tobytes(), (name, key)
-    assert metrics_of(path) == metrics_of(smoke)
+    assert_same_run(path, smoke)
 
 
 def test_on_a_device_that_refuses_to_mix_with_numpy(tmp_path: Path) -> None:
@@ -258,7 +233,7 @@ def test_on_a_device_that_refuses_to_mix_with_numpy(tmp_path: Path) -> None:
     options = ["--set", "seeds=1", "--set", "epochs=1", "--set", "drawn=100"]
     for device in ("cpu", "strict"):
         assert cli.main([*RUN, *options, "--device", device, "--out", str(tmp_path / device)]) == 0
-    found, expected = (metrics_of(tmp_path / device) for device in ("strict", "cpu"))
+    found, expected = (timeless_metrics_of(tmp_path / device) for device in ("strict", "cpu"))
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         # An answer that two classes share nearly equally may go either way.
@@ -271,7 +246,7 @@ def test_skipped_files_are_in_the_report(tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = ["--set", "seeds=1", "--set", "epochs=1", "--data-dir", str(tmp_path / "data"), "--out", str(out)]
     assert cli.main([*RUN, *options]) == 0
-    source = json.loads((out / "summary.json").read_text())["data"]["notmnist"]["source"]
+    source = summary_of(out)["data"]["notmnist"]["source"]
     assert source == "200 letters of notMNIST, PNG files; 1 unreadable file skipped"
     text = Page((out / "report.html").read_text(encoding="utf-8")).text
     assert "Skipped, since they could not be read as pictures (1): A/broken.png" in " ".join(text.split())

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.harness.checkpoint import Checkpoint
-
 from .conftest import ROOT, Command
+from .runs import assert_same_run
 
 DEATHS = 10
 # Long enough to die ten times; `svd_compression` with layers that are wide enough for compiled products and updates.
@@ -26,16 +25,7 @@ RUNS = [
 ]
 
 
-def assert_same_ending(one: Path, other: Path) -> None:
-    """Metrics, every loop's arrays and plain state, every saved model."""
-    assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
-    left, right = (Checkpoint.load(path / "checkpoint.safetensors").loops for path in (one, other))
-    assert list(left) == list(right)
-    for loop, state in left.items():
-        assert state.tracked == right[loop].tracked, loop
-        assert state.arrays.keys() == right[loop].arrays.keys(), loop
-        for key, array in state.arrays.items():
-            assert array.tobytes() == right[loop].arrays[key].tobytes(), (loop, key)
+def assert_same_models(one: Path, other: Path) -> None:
     models = [sorted(path.name for path in (folder / "models").glob("*")) for folder in (one, other)]
     assert models[0] == models[1]
     for name in models[0]:
@@ -66,7 +56,8 @@ def test_killed_ten_times(tmp_path: Path, command: Command, name: str, settings:
     assert len(stood) > DEATHS // 2, f"it died at {len(stood)} moments before it ended: make it longer"
     if not (killed / "summary.json").exists():
         assert command("resume", killed, "--quiet").returncode == 0
-    assert_same_ending(whole, killed)
+    assert_same_run(killed, whole)
+    assert_same_models(whole, killed)
 
 
 def state_of(folder: Path) -> int:
