@@ -17,8 +17,8 @@ DEATHS = 10
 RUNS = [
     ("hand_backprop", ["epochs=40"]),
     ("regularization", ["epochs=40"]),
-    ("svd_compression", ["hidden=512", "batch=128"]),
-    ("vae_sevens", []),
+    ("svd_compression", ["hidden=512", "batch=128", "trial_steps=3", "epochs=20"]),
+    ("vae_sevens", ["epochs=200", "contrast_epochs=50"]),
     ("conditional_gan", ["epochs=150"]),
     ("conditional_gan", ["epochs=80", "loss=wgan-gp"]),
     ("gan_imputation", ["epochs=60"]),
@@ -49,6 +49,7 @@ def test_killed_ten_times(tmp_path: Path, command: Command, name: str, settings:
             time.sleep(0.01)  # until it has got somewhere
         time.sleep(draw.uniform(0, 1))
         if process.poll() is not None:
+            assert process.returncode == 0
             break  # it was faster than its death
         process.kill()
         assert process.wait() == -signal.SIGKILL
