@@ -14,7 +14,7 @@ from experiments.data import notmnist as loader
 from experiments.data.warp import thickened, warped
 from experiments.harness import cli
 from experiments.letters.nets import BETTER, RECIPES, TECHNIQUES, WATCHED, Recipe, build
-from experiments.letters.training import Learner, cross_entropy, right, sizes_of
+from experiments.letters.training import Learner, Letters, cross_entropy, judged, right, sizes_of, together
 from experiments.notmnist import Config, letters_of
 from experiments.vision import cnn
 from tests import strict_backend
@@ -44,8 +44,14 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_smoke_run(smoke: Path) -> None:
     metrics = metrics_of(smoke)
     rows = rows_of(smoke)
-    assert list(dict.fromkeys(row["loop"] for row in rows)) == [f"{n}-seed{s}" for s in (0, 1) for n in RECIPES]
-    assert metrics["accuracy"] == metrics["better_accuracy"]
+    assert list(dict.fromkeys(row["loop"] for row in rows)) == [
+        loop for s in (0, 1) for loop in (*(f"{n}-seed{s}" for n in RECIPES), f"plain-seed{s}-2", f"better-seed{s}-2")
+    ]
+    assert metrics["accuracy"] == metrics["ensemble_accuracy"]
+    for value, sign in (("accuracy", 1), ("loss", -1)):
+        for key, before, after in (("alone", "plain", "ensemble_alone"), ("left_out", "better", "ensemble")):
+            found = metrics[f"ensemble_{key}_{value}_{'gain' if key == 'alone' else 'cost'}"]
+            assert found == pytest.approx(sign * (metrics[f"{after}_{value}"] - metrics[f"{before}_{value}"]))
     assert metrics["repeated_share"] == 0, "drawn letters are all different"
     assert metrics["accuracy_unseen"] == metrics["accuracy"]
     for name in TECHNIQUES:
@@ -68,7 +74,9 @@ def test_saved_nets_are_measured_anew(smoke: Path, capsys: pytest.CaptureFixture
     assert cli.main(["evaluate", str(smoke)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     compared = {row[0]: row[1] for row in rows if row and row[0] in before}
-    assert set(compared) == {f"{name}_seed{seed}_accuracy" for name in ("starter", "better") for seed in (0, 1)}
+    assert set(compared) == {
+        f"{name}_seed{seed}_accuracy" for name in ("starter", "better", "ensemble") for seed in (0, 1)
+    }
     for name, found in compared.items():
         assert float(found) == pytest.approx(before[name], abs=1e-4), name
 
@@ -133,6 +141,26 @@ def test_first_weights_depend_on_the_seed_alone() -> None:
     for net in nets:
         np.testing.assert_array_equal(net[0].weight.data, nets[0][0].weight.data)
     assert not np.array_equal(Learner(run, 1, BETTER, 5).net[0].weight.data, nets[0][0].weight.data)
+
+
+def test_members_of_an_ensemble_begin_and_draw_differently() -> None:
+    one, other = (Learner(a_run(), 0, BETTER, 5, member) for member in (0, 1))
+    assert not np.array_equal(one.net[0].weight.data, other.net[0].weight.data)
+    for name in ("masks", "changes"):
+        draws = [learner.tracked()[name].uniform((20,), 0.0, 1.0) for learner in (one, other)]
+        assert not np.array_equal(*draws), name
+
+
+def test_an_ensemble_gives_the_mean_of_the_probabilities() -> None:
+    labels = np.array([0, 1, 1])
+    letters = Letters(np.empty(0), labels, np.empty(0), labels, np.array([False, False, True]))
+    first, second = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]), np.array([[0.7, 0.3], [0.1, 0.9], [0.5, 0.5]])
+    nets = [judged(nn.Sequential(), given, letters, {}, seconds) for given, seconds in ((first, 2.0), (second, 3.0))]
+    found = together(nets, letters)
+    np.testing.assert_allclose(found.probabilities, [[0.8, 0.2], [0.45, 0.55], [0.55, 0.45]])
+    assert (found.accuracy, found.unseen_accuracy, found.seconds) == (pytest.approx(2 / 3), 1.0, 5.0)
+    assert found.loss == pytest.approx(-np.log([0.8, 0.55, 0.45]).mean())
+    assert found.net is nets[0].net
 
 
 def test_schedule_rises_and_falls() -> None:
