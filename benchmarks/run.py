@@ -15,7 +15,7 @@ from benchmarks.measure import side_by_side
 from benchmarks.peers import ENGINES, FORMS, OURS, PEERS
 from benchmarks.results import Results, UserError
 from benchmarks.scaling import scaling
-from benchmarks.workloads import LATER, WORKLOADS, nearest
+from benchmarks.workloads import TOGETHER, WORKLOADS, nearest
 
 INTERRUPTED = 130
 
@@ -52,12 +52,11 @@ def chosen_workloads(names: Sequence[str] | None) -> list[str]:
     """The workloads named, all for None, none for ``["none"]``; raises UserError for an unknown one."""
     if names == ["none"]:
         return []
-    for name in names or ():
-        if name in LATER:
-            raise UserError(f"workload {name} is not here yet: {LATER[name]}")
+    found = [each for name in names or WORKLOADS for each in TOGETHER.get(name, [name])]
+    for name in found:
         if name not in WORKLOADS:
-            raise UserError(nearest("workload", name, list(WORKLOADS)))
-    return list(dict.fromkeys(names)) if names else list(WORKLOADS)
+            raise UserError(nearest("workload", name, [*WORKLOADS, *TOGETHER]))
+    return list(dict.fromkeys(found))
 
 
 def chosen_engines(names: Sequence[str] | None) -> list[str]:
@@ -92,8 +91,6 @@ def run(options: Options) -> int:
     settings = {key: getattr(options, key) for key in ("device", "threads", "rounds", "seconds")}
     wanted = settings | {"workloads": workloads, "engines": engines}
     results = Results.begin(options.json, wanted, machine.describe(), options.resume)
-    if options.workloads is None:
-        say(f"not here yet: {'; '.join(f'{name}, {what}' for name, what in LATER.items())}")
     if kernels := os.environ.get("OPENBLAS_CORETYPE"):
         say(f"OPENBLAS_CORETYPE={kernels} is set and decides the speed of NumPy's products; unset, the best is chosen")
     try:

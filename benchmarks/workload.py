@@ -48,6 +48,12 @@ class Ops(Protocol):
         """In training: by the batch's own statistics; those named ``name`` (see :meth:`Workload.buffers`) follow it,
         momentum 0.1, eps 1e-5."""
 
+    def gru(self, x: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> tuple[Any, Any]:
+        """Of sequences (T, B, I), from a state of zeros: the outputs (T, B, H), and the last of them (B, H)."""
+
+    def lstm(self, x: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> tuple[Any, Any]:
+        """As :meth:`gru`."""
+
     def dropout(self, x: Any, p: float) -> Any:
         """Each entry 0 with probability ``p``, else divided by 1 - p; another draw at every step."""
 

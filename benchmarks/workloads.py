@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.convolutional import Convolutional
+from benchmarks.recurrent import Masking, Siamese
 from benchmarks.workload import WORD, Arrays, Counts, Named, Ops, Workload, chain, update
 
 
@@ -229,13 +230,13 @@ WORKLOADS: dict[str, Workload] = {
             "w9", "notMNIST CNN 32-32-pool-64-64-pool-256-10, batch norm, dropout, batch 128, Adam",
             128, "adam", 1e-4, 0, NOTMNIST, (1, 28, 28), 0.5,
         ),
+        Masking("w4-gru", "GRU 513-256-513, 10 sequences of 100 frames, Adam", 10, "adam", 1e-3, 0, "gru"),
+        Masking("w4-lstm", "LSTM 513-256-513, 10 sequences of 100 frames, Adam", 10, "adam", 1e-3, 0, "lstm"),
+        Siamese("w8", "Siamese GRU 513-128-64, 32 pairs of sequences of 32 frames, Adam", 32, "adam", 1e-3),
     )
 }  # fmt: skip
-LATER = {
-    "w4": "GRU and LSTM 513-256-513 on 100 frames x 10 sequences, Adam: needs recurrent layers",
-    "w8": "Siamese GRU 513-128-64 on two batches of 32 x 32 frames: needs recurrent layers",
-}
-_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Dense, Vae, Gan, Convolutional)}
+TOGETHER = {"w4": ["w4-gru", "w4-lstm"]}  # what a name on the command line stands for, if not for itself alone
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Dense, Vae, Gan, Convolutional, Masking, Siamese)}
 
 
 def from_description(settings: Mapping[str, Any]) -> Workload:

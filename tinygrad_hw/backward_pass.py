@@ -149,12 +149,13 @@ class _Lent:
     def lend(self, node: Node, pending: dict[Any, Any]) -> list[Any]:
         """A place for each argument of ``node`` that is a leaf whose gradient nothing was added to so far, or None."""
         places: list[Any] = [None] * len(node._parents)
+        dtype = node._dtype if node._index is None else node._dtype[0]
         with _accumulating:
             for index, leaf in enumerate(node._parents):
                 if not isinstance(leaf, Tensor) or leaf._grad is not None or leaf in pending:
                     continue
                 place = leaf._grad_slot
-                if place is None or place.dtype != node._dtype:
+                if place is None or place.dtype != dtype:
                     continue
                 room = _memory(place)
                 if room not in self._given:

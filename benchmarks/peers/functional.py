@@ -61,6 +61,42 @@ class NumpyOps:
     def flatten(self, x: Any) -> Any:
         return x.reshape(len(x), -1)
 
+    def gru(self, x: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        size = weight_hh.shape[1]
+
+        def step(h: Any, a: Any) -> Any:
+            (h,), u = h, h[0] @ weight_hh.T + bias_hh
+            r, z = (self.sigmoid(a[:, k : k + size] + u[:, k : k + size]) for k in (0, size))
+            n = self.tanh(a[:, 2 * size :] + r * u[:, 2 * size :])
+            return (n + z * (h - n),)
+
+        return self._scan(step, self._inputs(x, weight_ih) + bias_ih, size, 1)
+
+    def lstm(self, x: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        size = weight_hh.shape[1]
+
+        def step(states: Any, a: Any) -> Any:
+            h, c = states
+            a = a + h @ weight_hh.T
+            i, f, o = (self.sigmoid(a[:, k * size : (k + 1) * size]) for k in (0, 1, 3))
+            c = f * c + i * self.tanh(a[:, 2 * size : 3 * size])
+            return o * self.tanh(c), c
+
+        return self._scan(step, self._inputs(x, weight_ih) + (bias_ih + bias_hh), size, 2)
+
+    @staticmethod
+    def _inputs(x: Any, weight: Any) -> Any:
+        """The input's part of all steps, in one product."""
+        return (x.reshape(-1, x.shape[-1]) @ weight.T).reshape(*x.shape[:2], -1)
+
+    def _scan(self, step: Callable[[Any, Any], Any], a: Any, size: int, states: int) -> Any:
+        """The outputs of all steps, and the last one; ``step`` gives the next states, the output first."""
+        now, made = (np.zeros((a.shape[1], size), np.float32),) * states, []
+        for t in range(a.shape[0]):
+            now = step(now, a[t])
+            made.append(now[0])
+        return self.xp.stack(made), now[0]
+
     def project(self, name: str, weight: Any, rank: int) -> Any:
         """Straight-through: the projection as a constant, plus the weight minus itself for the gradient."""
         held = self.constant(weight)

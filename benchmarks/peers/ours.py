@@ -32,6 +32,14 @@ class _Ops:
     concatenate = staticmethod(F.concatenate)
 
     @staticmethod
+    def gru(x: Any, *weights: Any) -> Any:
+        return F.gru(x, None, *weights)
+
+    @staticmethod
+    def lstm(x: Any, *weights: Any) -> Any:
+        return F.lstm(x, None, *weights)[:2]
+
+    @staticmethod
     def scale(x: Any, number: float) -> Any:
         return x * number
 

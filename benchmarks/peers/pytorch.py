@@ -28,6 +28,13 @@ class _Project(torch.autograd.Function):
         return grads[0], None
 
 
+_ONE_LAYER = (True, 1, 0.0, True, False, False)  # biases, layers, dropout, training, bidirectional, batch first
+
+
+def _no_state(x: Any, weights: Sequence[Any]) -> Any:
+    return x.new_zeros((1, x.shape[1], weights[1].shape[1]))
+
+
 class _Ops:
     """The operations that workloads are written in.
 
@@ -72,6 +79,17 @@ class _Ops:
     @staticmethod
     def flatten(x: Any) -> Any:
         return x.flatten(1)
+
+    @staticmethod
+    def gru(x: Any, *weights: Any) -> Any:
+        y, last = torch._VF.gru(x, _no_state(x, weights), list(weights), *_ONE_LAYER)  # what nn.GRU calls
+        return y, last[0]
+
+    @staticmethod
+    def lstm(x: Any, *weights: Any) -> Any:
+        zeros = _no_state(x, weights)
+        y, last, _ = torch._VF.lstm(x, (zeros, zeros), list(weights), *_ONE_LAYER)  # what nn.LSTM calls
+        return y, last[0]
 
     def batch_norm(self, name: str, x: Any, weight: Any, bias: Any) -> Any:
         mean, variance = (self.buffers[f"{name}.{part}"] for part in ("running_mean", "running_var"))

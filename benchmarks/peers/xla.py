@@ -57,6 +57,14 @@ class _Ops(NumpyOps):
         scale = weight * jax.lax.rsqrt(variance + 1e-5)
         return x * scale + (bias - mean * scale)
 
+    def _scan(self, step: Any, a: Any, size: int, states: int) -> Any:
+        def one(now: Any, a: Any) -> Any:
+            now = step(now, a)
+            return now, now[0]
+
+        now, made = jax.lax.scan(one, (jnp.zeros((a.shape[1], size), a.dtype),) * states, a)
+        return made, now[0]
+
     def dropout(self, x: Any, p: float) -> Any:
         self.carried["key"], key = jax.random.split(self.carried["key"])
         return jnp.where(jax.random.bernoulli(key, 1 - p, x.shape), x / (1 - p), 0)

@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from .experiment import Experiment
     from .loop import Loop, Step
     from .run import Run
+    from .sounds import Clip
 
 _HOMES = {
     "Best": "best",
     "Claim": "claims",
+    "Clip": "sounds",
     "Experiment": "experiment",
     "Loop": "loop",
     "Run": "run",
@@ -21,7 +23,7 @@ _HOMES = {
     "Step": "loop",
     "settings": "config",
 }
-__all__ = ["Best", "Claim", "Experiment", "Loop", "Run", "Settings", "Step", "settings"]
+__all__ = ["Best", "Claim", "Clip", "Experiment", "Loop", "Run", "Settings", "Step", "settings"]
 
 
 def __getattr__(name: str) -> Any:

@@ -46,6 +46,7 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.report = path / "report.html"
         self.figures = path / "figures"
+        self.sounds = path / "sounds"
         self.models = path / "models"
         self.tensorboard = path / "tensorboard"
 

@@ -1,5 +1,6 @@
 """The report: blocks in the order in which they were given, rendered into one HTML file that loads nothing."""
 
+import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,11 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from . import figures
+from .sounds import Clip, encode, equally_loud, file_name
 
 FIGURES = ("figure", "sliders")  # kinds of block that are numbered as figures
+PLAYED = 20.0  # seconds of a clip that the page holds
+SOUND = 16 * 2**20  # bytes of sound that it holds in all
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,14 @@ class Report:
     Args:
         title: of the page.
         folder: where figures are saved as files of their own, or None to keep them in the page alone.
+        sounds: the same for sounds.
     """
 
-    def __init__(self, title: str, folder: Path | None) -> None:
+    def __init__(self, title: str, folder: Path | None, sounds: Path | None = None) -> None:
         self.title = title
         self.blocks: list[Block] = []
-        self._folder = folder
+        self._folder, self._sounds = folder, sounds
+        self._sound_bytes = 0
         self._names: set[str] = set()
 
     def section(self, title: str) -> None:
@@ -89,6 +95,43 @@ class Report:
         number = sum(block.kind in FIGURES for block in self.blocks) + 1
         self._add("sliders", rows=rows, caption=inline(caption), number=number)
 
+    def audio(self, name: str, clips: Sequence[Clip], *, caption: str) -> None:
+        """Players side by side, to compare what is in them: all equally loud, each under its label.
+
+        The page holds the first 20 seconds of each, and 16 MiB of sound in all; beyond that it names the files, which
+        hold the whole clips, equally loud, too.
+
+        Args:
+            name: of the saved files, `NAME-LABEL.wav`; unique in the report.
+            clips: one at least, each with a label of its own.
+            caption: below them, as in `text`.
+        """
+        self._unique(name)
+        files = [f"{name}-{file_name(clip.label)}.wav" for clip in clips]
+        if not clips or len(set(files)) < len(files):
+            raise ValueError(f"sounds {name!r}: expected clips with labels that differ, got {[c.label for c in clips]}")
+        players = []
+        for clip, file in zip(equally_loud(clips), files, strict=True):
+            if self._sounds is not None:
+                self._sounds.mkdir(parents=True, exist_ok=True)
+                (self._sounds / file).write_bytes(encode(clip))
+            players.append({"label": clip.label, **self._player(clip, file)})
+        number = sum(block.kind == "audio" for block in self.blocks) + 1
+        self._add("audio", players=players, caption=inline(caption), number=number)
+
+    def _player(self, clip: Clip, file: str) -> dict[str, str | None]:
+        """A clip as a data URI, or None where the page has no room left, and what to say about it."""
+        kept = Clip(clip.label, clip.samples[..., : int(PLAYED * clip.rate)], clip.rate)
+        notes = [f"first {PLAYED:.0f} of {clip.seconds:.0f} s"] if kept.seconds < clip.seconds else []
+        if not clip.samples.any():
+            notes.append("silent")
+        source = f"data:audio/flac;base64,{base64.b64encode(encode(kept, 'FLAC')).decode('ascii')}"
+        if self._sound_bytes + len(source) > SOUND:
+            where = "not kept" if self._sounds is None else f"in {self._sounds.name}/{file}"
+            return {"source": None, "note": f"{clip.seconds:.1f} s, {where}"}
+        self._sound_bytes += len(source)
+        return {"source": source, "note": ", ".join(notes)}
+
     def table(self, header: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str) -> None:
         """A table; the first column names the row, columns of numbers go to the right, text may hold `$...$`."""
         cells = [[cell(value) for value in row] for row in rows]
@@ -102,7 +145,7 @@ class Report:
 
     def _unique(self, name: str) -> str:
         if name in self._names:
-            raise ValueError(f"figure {name!r} exists already")
+            raise ValueError(f"a figure or sound {name!r} exists already")
         self._names.add(name)
         return name
 

@@ -7,7 +7,7 @@ from `run.stream(...)`, log inside loops, and set metrics and report as often as
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -27,6 +27,7 @@ from .metrics import MetricsLog
 from .progress import Silent
 from .report import Report
 from .signals import StopRequest
+from .sounds import Clip, write_zip
 from .state import first_non_finite
 
 C = TypeVar("C", bound=Settings)
@@ -41,7 +42,7 @@ class Run(Generic[C]):
         device: `cpu`, `cuda` or `cuda:N`.
         seed: of every random stream.
         data_dir: where the user keeps data, or None for embedded and synthetic data.
-        report: takes paragraphs, formulas, figures and tables.
+        report: takes paragraphs, formulas, figures, sounds and tables.
         metrics: numbers for the summary and the claims, see `metric`.
         data: description and digest of the data used, by name, see `uses`.
     """
@@ -60,7 +61,8 @@ class Run(Generic[C]):
     ) -> None:
         self.config, self.profile, self.device, self.seed = config, order.profile, order.device, order.seed
         self.data_dir = Path(order.data_dir) if order.data_dir is not None else None
-        self.report = Report(experiment.title, folder.figures if write else None)
+        kept = (folder.figures, folder.sounds) if write else (None, None)
+        self.report = Report(experiment.title, *kept)
         self.metrics: dict[str, float] = {}
         self.not_judged: dict[str, str] = {}
         self.data: dict[str, dict[str, str]] = {}
@@ -150,6 +152,14 @@ class Run(Generic[C]):
             raise UserError(str(error)) from None
         except RuntimeError as error:
             raise UserError(f"{path}: {error}") from None
+
+    def save_sounds(self, name: str, clips: Iterable[Clip]) -> None:
+        """Writes `NAME.zip` with `LABEL.wav` of each clip, as it is. Clips may be made one after the other.
+
+        Raises ValueError when two clips have one label.
+        """
+        if self._write:
+            write_zip(self._folder.path / f"{name}.zip", clips)
 
     def _model_path(self, name: str) -> Path:
         if not name or "/" in name:

@@ -159,11 +159,16 @@ def test_every_library_gets_as_many_threads():
         assert found[name] == "3"
 
 
+def test_a_name_may_stand_for_several_workloads(monkeypatch):
+    monkeypatch.setattr(run, "TOGETHER", {"t": ["t1", "t5"]})
+    assert run.chosen_workloads(["t5", "t"]) == ["t5", "t1"]
+    assert run.chosen_workloads(["t"]) == run.chosen_workloads(None) == ["t1", "t5"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--workloads", "t11"], "unknown workload 't11'; did you mean 't1'?"),
-        (["--workloads", "w8"], "workload w8 is not here yet: Siamese GRU 513-128-64 on two batches of 32 x 32"),
         (["--peers", "torhc"], "unknown peer 'torhc'; did you mean 'torch'?"),
         (["--figure", "x.pdf"], "must end in .svg or .png"),
         (["--resume"], "--resume needs --json"),

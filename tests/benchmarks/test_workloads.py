@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks.convolutional import Convolutional
 from benchmarks.peers import ENGINES, PEERS, UnavailableError
-from benchmarks.workloads import WORKLOADS, Dense, Gan, Vae, dense, from_description, nearest
+from benchmarks.recurrent import Masking, Siamese
+from benchmarks.workloads import TOGETHER, WORKLOADS, Dense, Gan, Vae, dense, from_description, nearest
 
 TINY = {
     "dense": Dense("t1", "tiny", 6, "sgd", 0.1, 0, (7, 5, 4, 3), ("sigmoid", "relu")),
@@ -27,14 +28,18 @@ TINY = {
         "t9", "tiny", 6, "adam", 1e-3, 0,
         ("conv4@3 same", "norm", "relu", "pool3", "flatten", "dropout", "dense3"), (2, 6, 9), 0.5,
     ),
+    "gru": Masking("t4", "tiny", 3, "adam", 1e-3, 0, "gru", (5, 4, 6), 7),
+    "lstm": Masking("t4", "tiny", 3, "adam", 1e-3, 0, "lstm", (5, 4, 6), 7),
+    "siamese": Siamese("t8", "tiny", 4, "adam", 1e-3, 0, "gru", (5, 4, 3), 6),
     "gan": Gan("t7", "tiny", 6, "adam", 1e-3, 0, (12, 6, 9), (12, 8, 4, 1), 3),
 }  # fmt: skip
 
 
 def test_what_the_issue_names_is_there():
-    assert {"w1", "w2", "w3", "w5", "w6", "w7", "w9"} <= set(WORKLOADS)
+    assert {"w1", "w2", "w3", "w4-gru", "w4-lstm", "w5", "w6", "w7", "w8", "w9"} <= set(WORKLOADS)
     for name, workload in WORKLOADS.items():
         assert workload.name == name and workload.title
+    assert all(set(names) <= set(WORKLOADS) for names in TOGETHER.values())
 
 
 @pytest.mark.parametrize("workload", TINY.values(), ids=TINY)
@@ -78,6 +83,22 @@ def test_a_convolutional_net_counted_by_hand():
     assert counts.flops == products + touched + 12 * counts.parameters
     words = 2 * first + 3 * last + 5 * (2 * normalised + pooled + logits) + 7 * counts.parameters
     assert counts.bytes == 4 * words
+
+
+def test_recurrent_nets_counted_by_hand():
+    counts = TINY["lstm"].counts()
+    frames, gates = 3 * 7, 4 * 4
+    assert counts.parameters == gates * (5 + 4 + 2) + 4 * 6 + 6
+    products = 2 * frames * (gates * (2 * 5 + 3 * 4) + 3 * 4 * 6)  # no gradient by the spectrogram
+    touched = 4 * frames * gates + 8 * frames * 4 + 4 * frames * 6
+    assert counts.flops == products + touched + 12 * counts.parameters
+    words = gates * (2 * 5 + 3 * 4) + 5 * frames * (gates + 4) + 3 * 4 * 6 + 5 * frames * 6 + 7 * counts.parameters
+    assert counts.bytes == 4 * words
+    pair, one = TINY["siamese"], Masking("t8", "", 4, "adam", 1e-3, 0, "gru", (5, 4, 3), 6)
+    assert pair.counts().parameters == one.counts().parameters
+    dense = 3 * 2 * 4 * 3 + 4 * 3  # of one embedding
+    twice = one.counts().flops - 12 * one.counts().parameters - 6 * 4 * dense + 4 * dense
+    assert pair.counts().flops == 2 * twice + 12 * pair.counts().parameters
 
 
 @pytest.mark.parametrize(

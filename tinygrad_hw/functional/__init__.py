@@ -2,6 +2,7 @@
 
 from tinygrad_hw.functional.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from tinygrad_hw.functional.arithmetic import add, cast, clone, div, expand, mul, neg, sub, sum_to, to_device
+from tinygrad_hw.functional.cells import gru_cell, lstm_cell, rnn_cell
 from tinygrad_hw.functional.classification import cross_entropy, nll_loss
 from tinygrad_hw.functional.comparison import (
     argmax,
@@ -48,6 +49,7 @@ from tinygrad_hw.functional.elementwise import (
     where,
 )
 from tinygrad_hw.functional.exponential import erf, exp, expm1, log, log1p, pow
+from tinygrad_hw.functional.fourier import frame, istft, overlap_add, stft
 from tinygrad_hw.functional.indexing import embedding, getitem, index_add, index_select, take_along_axis
 from tinygrad_hw.functional.linalg import cholesky, cofactors, det, inv, logdet, slogdet, solve, trace
 from tinygrad_hw.functional.loss import (
@@ -68,6 +70,7 @@ from tinygrad_hw.functional.pooling import (
     max_pool1d,
     max_pool2d,
 )
+from tinygrad_hw.functional.recurrent import gru, lstm, rnn
 from tinygrad_hw.functional.reduction import cumsum, max, mean, min, norm, prod, std, sum, var
 from tinygrad_hw.functional.shape import (
     concatenate,
@@ -176,11 +179,14 @@ __all__: list[str] = [
     "flip",
     "floor",
     "fold",
+    "frame",
     "gaussian_kl",
     "ge",
     "gelu",
     "getitem",
     "group_norm",
+    "gru",
+    "gru_cell",
     "gt",
     "huber_loss",
     "index_add",
@@ -190,6 +196,7 @@ __all__: list[str] = [
     "isfinite",
     "isinf",
     "isnan",
+    "istft",
     "l1_loss",
     "layer_norm",
     "le",
@@ -203,6 +210,8 @@ __all__: list[str] = [
     "logical_not",
     "logical_or",
     "logsumexp",
+    "lstm",
+    "lstm_cell",
     "lt",
     "masked",
     "matmul",
@@ -221,6 +230,7 @@ __all__: list[str] = [
     "norm",
     "one_hot",
     "outer",
+    "overlap_add",
     "pad",
     "permute",
     "pow",
@@ -232,6 +242,8 @@ __all__: list[str] = [
     "repeat",
     "repeat_interleave",
     "reshape",
+    "rnn",
+    "rnn_cell",
     "roll",
     "round",
     "sigmoid",
@@ -252,6 +264,7 @@ __all__: list[str] = [
     "ste_clip",
     "ste_round",
     "ste_sign",
+    "stft",
     "straight_through",
     "sub",
     "subspace_project",

@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from tinygrad_hw.backend import Array
 
-_ARRAYS = 4  # of one loop
+_ARRAYS = 16  # of one loop, at most
 SHARED = 2**16  # entries from which threads are worth waking
 _KINDS = {types.float32: ir.FloatType(), types.uint8: ir.IntType(8)}
 

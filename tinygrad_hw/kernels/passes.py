@@ -36,7 +36,7 @@ _ROUNDER_BITS, _BIAS, _FRACTION = np.int32(_ROUNDER.view(np.int32)), np.int32(12
 
 
 @compiled()
-def _exp(x: Any) -> Any:
+def exp(x: Any) -> Any:
     """eˣ = 2ⁿ eʳ with r = x - n ln 2, |r| <= ln 2 / 2, by the polynomial of Moshier's Cephes library (expf)."""
     x = _FARTHEST if x > _FARTHEST else x
     x = -_FARTHEST if x < -_FARTHEST else x
@@ -56,7 +56,7 @@ def _exp(x: Any) -> Any:
 def sigmoid(x: Any, out: Any) -> None:
     """``out`` = 1/(1 + e⁻ˣ), within 3 units in the last place; NumPy's form is within 4."""
     for i in range(out.size):
-        out[i] = _ONE / (_ONE + _exp(-x[i]))
+        out[i] = _ONE / (_ONE + exp(-x[i]))
 
 
 @compiled(types.void(_matrix, _sums))

@@ -227,14 +227,18 @@ class Pool:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forked)
 
-    def number(self, shared: bool) -> int:
-        """What :func:`run` needs to have a job shared; 0 if it is not to be, or there are no helpers."""
+    def number(self, shared: bool, jobs: int = 1) -> int:
+        """What :func:`run` needs to have a job shared, the first of so many numbers in a row for several ``jobs``.
+
+        0 if it is not to be shared, or there are no helpers.
+        """
         if not shared or self.count == 1:
             return 0
         if not self._started:
             self._start()
-        self._jobs += 1
-        return self._jobs
+        first = self._jobs + 1
+        self._jobs += jobs
+        return first
 
     def _start(self) -> None:
         if self._library.sem_init(ctypes.c_void_p(self.state + 8 * _BELL), 0, 0):

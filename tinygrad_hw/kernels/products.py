@@ -3,7 +3,7 @@
 OpenBLAS does not know every processor, takes kernels that are half as wide for those, and waits long for its threads
 where a product is small. Here the inner loops are put together in LLVM's own language, since its vectorizer does not
 find their blocking: 24 vectors of 16 sums stay in registers, and every step of the depth makes 24 multiply-adds out of
-at most 11 loads. :func:`_tile` takes b by rows, 64 columns at a time, which stay in the first cache: packed for that
+at most 11 loads. :func:`tile` takes b by rows, 64 columns at a time, which stay in the first cache: packed for that
 (Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication") where the result has many rows;
 :func:`_dots` takes both operands along the depth as they are. Rows that a block lacks are its last one again, columns
 that it lacks are masked: no loop over what is left over.
@@ -45,7 +45,7 @@ from tinygrad_hw.kernels.vectors import (
     store,
 )
 
-ROWS, WIDE = 6, 4  # `_tile`: 6 rows of 4 vectors
+ROWS, WIDE = 6, 4  # `tile`: 6 rows of 4 vectors
 COLUMNS = LANES * WIDE
 LEFT, RIGHT = 3, 8  # `_dots`: 3 rows of the left, 8 of the right operand
 DEPTH, BREADTH = 128, 8 * COLUMNS  # of b packed at a time: 256 KiB, in the second cache
@@ -62,7 +62,7 @@ def _masks(builder: Any, columns: Any) -> list[Any]:
 
 
 @intrinsic
-def _tile(
+def tile(
     context: Any,
     a: Any,
     a_row: Any,
@@ -116,7 +116,7 @@ def _tile(
 
 @intrinsic
 def _pack(context: Any, source: Any, row: Any, target: Any, depth: Any, cols: Any) -> Any:
-    """Up to 64 columns of ``depth`` rows side by side for :func:`_tile`, with zeros where columns are lacking."""
+    """Up to 64 columns of ``depth`` rows side by side for :func:`tile`, with zeros where columns are lacking."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, row, target, depth, cols = arguments
@@ -218,7 +218,7 @@ def _outer_part(job: int, part: int, who: int) -> None:
         for j in range(0, breadth, COLUMNS):
             right = room + BYTES * steps * j if packs else b + top * b_row + BYTES * j
             for i in range(0, m, ROWS):
-                _tile(
+                tile(
                     a + i * a_row + top * a_step, a_row, a_step, right, BYTES * COLUMNS if packs else b_row,
                     c + i * c_row + BYTES * j, c_row, steps, min(ROWS, m - i), breadth - j, int(top == 0),
                 )  # fmt: skip

@@ -29,11 +29,16 @@ from tinygrad_hw.nn.low_rank import LowRankLinear, SubspaceProjection
 from tinygrad_hw.nn.module import Module, Parameter
 from tinygrad_hw.nn.normalization import BatchNorm1d, BatchNorm2d, Dropout2d, GroupNorm, LayerNorm
 from tinygrad_hw.nn.pooling import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d
+from tinygrad_hw.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from tinygrad_hw.nn.truncated import truncated
 from tinygrad_hw.nn.upsampling import Upsample
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AvgPool1d",
@@ -53,10 +58,12 @@ __all__ = [
     "Embedding",
     "Flatten",
     "Fold",
+    "GRUCell",
     "GroupNorm",
     "HuberLoss",
     "Identity",
     "L1Loss",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -70,6 +77,7 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "RNNCell",
     "ReLU",
     "Sequential",
     "SiLU",
@@ -82,4 +90,5 @@ __all__ = [
     "Upsample",
     "init",
     "parametrize",
+    "truncated",
 ]

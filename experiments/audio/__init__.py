@@ -1,0 +1,1 @@
+"""Sound: transforms, features, masks, measures, streaming, and figures of spectrograms."""
