@@ -7,13 +7,14 @@ from experiments.data.notmnist import CLASSES, SIDE
 from tinygrad_hw import nn
 from tinygrad_hw.random import Stream
 
-TECHNIQUES = {
+TECHNIQUES = {  # of one net
     "convolution": "convolution",
     "batch_norm": "batch normalisation",
     "dropout": "dropout",
     "augmentation": "augmentation",
     "schedule": "learning-rate schedule",
 }
+ENSEMBLES = {"plain": "ensemble_alone", "better": "ensemble"}  # made of several nets of a recipe, and called so
 
 
 @dataclass(frozen=True)

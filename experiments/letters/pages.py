@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from experiments.notmnist import Config
 
 MINUS = "\N{MINUS SIGN}"
+JUDGED = {**TECHNIQUES, "ensemble": "ensemble"}
 
 
 def write(run: "Run[Config]", data: Glyphs, shared: list[Letters], results: Results) -> None:
@@ -108,7 +109,10 @@ def explain_techniques(run: "Run[Config]", results: Results) -> None:
         strokes thicker or thinner (by up to {config.thickness:.0%} of what the greatest or the least of each 3 x 3
         pixels would make of them), differently in every epoch. The schedule raises Adam's rate to
         {config.peak_learning_rate:g} over the first third of the steps and lowers it along a cosine to nearly zero
-        (Smith and Topin 2017): large steps while there is far to go, small ones to settle."""
+        (Smith and Topin 2017): large steps while there is far to go, small ones to settle.""",
+        f"""An ensemble is {config.members} nets of the same kind that see the same letters in the same order, but begin
+        at other weights and draw other masks and augmentations. They err in different places; the mean of the
+        probabilities that they give errs less often (Hansen and Salamon 1990).""",
     )
 
 
@@ -164,7 +168,8 @@ def show_worth(run: "Run[Config]", results: Results) -> None:
         """Each technique is judged twice. Alone: it is put into the plain net and nothing else is changed. Left out:
         it is taken out of the better net and all others stay (without convolution, that is the plain net's two layers
         with the other four). Differences are taken seed by seed between nets that have the same split, the same order
-        of letters and, where the shapes agree, the same first weights."""
+        of letters and, where the shapes agree, the same first weights. An ensemble comes on top: alone it is one of
+        plain nets, and left out of one of better nets it leaves the first of them, the better net."""
     )
     report.table(
         ("Net", "Right answers (%)", "Loss", "Seconds"),
@@ -175,15 +180,16 @@ def show_worth(run: "Run[Config]", results: Results) -> None:
                 plain(of(results, name, "loss")),
                 f"{of(results, name, 'seconds').mean:.0f}",
             )
-            for name in WATCHED
+            for name in (*WATCHED, "ensemble")
         ],
-        caption=f"""The three nets on the validation letters: mean ± sample standard deviation over {run.config.seeds}
-        seeds.""",
+        caption=f"""The three nets, and the ensemble of better ones, on the validation letters: mean ± sample standard
+        deviation over {run.config.seeds} seeds.""",
     )
     rows = []
-    for name, label in TECHNIQUES.items():
+    for name, label in JUDGED.items():
         row = [label]
-        for place, net in enumerate((f"{name}_alone", f"without_{name}")):
+        left_out = "better" if name == "ensemble" else f"without_{name}"
+        for place, net in enumerate((f"{name}_alone", left_out)):
             row.append(percent(of(results, net, "accuracy")))
             row.append(percent(spread(worth(results, name, "accuracy")[place]), "+"))
             row.append(plain(spread(worth(results, name, "loss")[place]), "+"))
@@ -203,14 +209,14 @@ def draw_worth(run: "Run[Config]", results: Results) -> None:
     figure, axes = figures.new(2, 2, width=9.0, height=5.2, sharey=True, sharex="row")
     units = {"accuracy": "right answers, more by (%)", "loss": "cross-entropy, lower by"}
     for row, (value, unit) in zip(axes, units.items(), strict=True):
-        for line, name in enumerate(TECHNIQUES):
+        for line, name in enumerate(JUDGED):
             for axis, gains in zip(row, worth(results, name, value), strict=True):
                 found = gains * (100 if value == "accuracy" else 1)
                 axis.plot(found, np.full(len(found), line), "o", color=figures.COLOURS[0], alpha=0.5, markersize=5)
                 axis.plot([found.mean()] * 2, [line - 0.3, line + 0.3], color="black", linewidth=2)
         for axis in row:
             axis.axvline(0, color="#777777", linewidth=1)
-            axis.set(xlabel=unit, yticks=range(len(TECHNIQUES)), yticklabels=list(TECHNIQUES.values()))
+            axis.set(xlabel=unit, yticks=range(len(JUDGED)), yticklabels=list(JUDGED.values()))
     axes[0, 0].set_title("alone on the plain net")
     axes[0, 1].set_title("in the better net")
     axes[0, 0].invert_yaxis()
@@ -219,7 +225,7 @@ def draw_worth(run: "Run[Config]", results: Results) -> None:
         figure,
         caption="""What each technique is worth: a dot for each seed, a bar for their mean; to the right of zero is
         good.""",
-        alt="Dots of what five techniques gain alone and cost when left out",
+        alt="Dots of what five techniques and an ensemble gain alone and cost when left out",
     )
 
 
@@ -263,14 +269,14 @@ def show_first_layer(run: "Run[Config]", letters: Letters, results: Results) -> 
 def show_confusion(run: "Run[Config]", shared: list[Letters], results: Results) -> None:
     """Which letters are taken for which, and the worst mistakes."""
     labels = np.concatenate([letters.labels for letters in shared])
-    given = np.concatenate([outcome.probabilities for outcome in results["better"]])
+    given = np.concatenate([outcome.probabilities for outcome in results["ensemble"]])
     counts = pictures.confusion(labels, given.argmax(axis=1), len(LETTERS))
     run.report.section("What it misreads")
     run.report.figure(
         "confusion",
         pictures.confusion_matrix(counts, LETTERS),
         caption=f"""Of the validation letters of a class (row), how many percent are given which answer (column); all
-        {run.config.seeds} seeds of the better net together. Shares below half a percent are left empty.""",
+        {run.config.seeds} seeds of the ensemble together. Shares below half a percent are left empty.""",
         alt="Matrix of ten letters against ten answers",
     )
     images = np.concatenate([letters.images for letters in shared])
@@ -281,16 +287,16 @@ def show_confusion(run: "Run[Config]", shared: list[Letters], results: Results) 
         run.report.figure(
             "mistakes",
             figure,
-            caption="""The most confident mistakes of the better net: label, answer, and the probability that it gives
-            to the answer. Each picture is shown once.""",
-            alt="Letters that the net misreads, with label, answer and probability",
+            caption="""The most confident mistakes of the ensemble: label, answer, and the probability that it gives to
+            the answer. Each picture is shown once.""",
+            alt="Letters that the ensemble misreads, with label, answer and probability",
             raster=True,
         )
 
 
 def comment(run: "Run[Config]", shared: list[Letters], results: Results) -> None:
     """What came out, in words with the numbers of this run."""
-    starter, flat, better = (of(results, name, "accuracy") for name in WATCHED)
+    starter, flat, better, ensemble = (of(results, name, "accuracy") for name in (*WATCHED, "ensemble"))
     alone = {name: spread(worth(results, name, "accuracy")[0]) for name in TECHNIQUES}
     left_out = {name: spread(worth(results, name, "accuracy")[1]) for name in TECHNIQUES}
     dearest = max(left_out, key=lambda name: left_out[name].mean)
@@ -298,13 +304,14 @@ def comment(run: "Run[Config]", shared: list[Letters], results: Results) -> None
     harmful = [TECHNIQUES[name] for name, found in left_out.items() if found.mean < -found.spread]
     aside = f" What {_listed(unclear)} adds to the others is within the spread of the seeds." if unclear else ""
     aside += f" With {_listed(harmful)} left out the net does better." if harmful else ""
-    unseen = of(results, "better", "unseen_accuracy")
-    error = (better.mean * (1 - better.mean) / len(shared[0].labels)) ** 0.5
+    unseen = of(results, "ensemble", "unseen_accuracy")
+    error = (ensemble.mean * (1 - ensemble.mean) / len(shared[0].labels)) ** 0.5
     run.report.section("Comment")
     run.report.text(
         f"""The starter reads {100 * starter.mean:.1f} % of the validation letters, the plain net {100 * flat.mean:.1f}
-        %, the better one {100 * better.mean:.1f} % ({100 * unseen.mean:.1f} % of those whose picture is not among the
-        training letters). One split settles an accuracy to about {100 * error:.1f} points (standard error), so that
+        %, the better one {100 * better.mean:.1f} %, {run.config.members} better ones together
+        {100 * ensemble.mean:.1f} % ({100 * unseen.mean:.1f} % of those whose picture is not among the training
+        letters). One split settles an accuracy to about {100 * error:.1f} points (standard error), so that
         techniques are compared on the same splits.""",
         f"""Taken out of the better net, {TECHNIQUES[dearest]} is missed most:
         {100 * left_out[dearest].mean:.1f} points. Alone on the plain net it brings

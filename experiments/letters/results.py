@@ -6,7 +6,7 @@ from experiments.harness.seeds import Spread, spread
 
 from .training import Outcome
 
-Results = dict[str, list[Outcome]]  # by recipe; one for each seed
+Results = dict[str, list[Outcome]]  # by recipe or ensemble; one for each seed
 
 
 def gained(results: Results, before: str, after: str, value: str) -> np.ndarray:
@@ -17,7 +17,9 @@ def gained(results: Results, before: str, after: str, value: str) -> np.ndarray:
 
 
 def worth(results: Results, name: str, value: str) -> tuple[np.ndarray, np.ndarray]:
-    """What a technique brings, seed by seed: alone on the plain net, and in the better one; positive is good."""
+    """What a technique or ensemble brings, seed by seed: alone to the plain net, and to the better one; + is good."""
+    if name == "ensemble":
+        return gained(results, "plain", "ensemble_alone", value), gained(results, "better", "ensemble", value)
     return gained(results, "plain", f"{name}_alone", value), gained(results, f"without_{name}", "better", value)
 
 

@@ -1,6 +1,6 @@
 """Training one net on one split of the letters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +41,11 @@ class Outcome:
     """A finished training.
 
     Attributes:
-        net: as it was after the last epoch.
+        net: as it was after the last epoch; of an ensemble, the first.
         probabilities: that it gives to the validation letters, float32, N x 10.
         loss, accuracy: on them.
         unseen_accuracy: on those whose picture is not among the training letters.
-        curves: by value, per epoch; of watched nets alone.
+        curves: by value, per epoch; of single nets that are watched.
         seconds: that the training took.
     """
 
@@ -70,12 +70,13 @@ def augmented(images: np.ndarray, stream: Stream, config: "Config") -> np.ndarra
 
 
 class Learner:
-    """A net under training; its first weights depend on the seed alone, as far as the shapes are the same."""
+    """A net under training; its first weights depend on the seed and its place in an ensemble, and on the shapes."""
 
-    def __init__(self, run: "Run[Config]", seed: int, recipe: Recipe, steps: int) -> None:
+    def __init__(self, run: "Run[Config]", seed: int, recipe: Recipe, steps: int, member: int = 0) -> None:
         self._config, self._recipe, self._device = run.config, recipe, run.device
-        self._masks, self._changes = run.stream(f"dropout {seed}"), run.stream(f"augmentation {seed}")
-        self.net = build(recipe, sizes_of(run.config), run.stream(f"init {seed}"), self._masks).to(device=run.device)
+        draws = f"{seed}.{member}" if member else f"{seed}"
+        self._masks, self._changes = run.stream(f"dropout {draws}"), run.stream(f"augmentation {draws}")
+        self.net = build(recipe, sizes_of(run.config), run.stream(f"init {draws}"), self._masks).to(device=run.device)
         self._optimizer: optim.Optimizer
         self._schedule: optim.OneCycleLR | None = None
         if recipe.starter:
@@ -113,12 +114,18 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(-np.log(np.maximum(given, np.finfo(np.float32).tiny)).mean())
 
 
-def learn(run: "Run[Config]", name: str, seed: int, letters: Letters) -> Outcome:
-    """Trains the net of a recipe and reads the validation letters."""
+def loop_of(name: str, seed: int, member: int = 0) -> str:
+    """What the training of a net is called, and its file."""
+    return f"{name}-seed{seed}" + (f"-{member + 1}" if member else "")
+
+
+def learn(run: "Run[Config]", name: str, seed: int, letters: Letters, member: int = 0) -> Outcome:
+    """Trains the net of a recipe, or a further one like it for an ensemble, and reads the validation letters."""
     config, examples = run.config, len(letters.train_labels)
     epochs = config.starter_epochs if RECIPES[name].starter else config.epochs
-    learner = Learner(run, seed, RECIPES[name], steps=epochs * -(-examples // config.batch))
-    loop = run.loop(f"{name}-seed{seed}", learner.tracked(), epochs=epochs, examples=examples, batch=config.batch)
+    learner = Learner(run, seed, RECIPES[name], epochs * -(-examples // config.batch), member)
+    called = loop_of(name, seed, member)
+    loop = run.loop(called, learner.tracked(), epochs=epochs, examples=examples, batch=config.batch)
     held = cnn.Held.of(letters.images, letters.labels, run.device)
     for step in loop:
         images, labels = letters.train_images[step.indices], letters.train_labels[step.indices]
@@ -126,13 +133,20 @@ def learn(run: "Run[Config]", name: str, seed: int, letters: Letters) -> Outcome
         if step.ends_epoch and name in WATCHED:
             loss, accuracy = held.measure(learner.net)
             step.log(loss=loss, accuracy=accuracy)
-    given, new = held.probabilities(learner.net), ~letters.repeated
-    return Outcome(
-        learner.net,
-        given,
-        cross_entropy(given, letters.labels),
-        right(given, letters.labels),
-        right(given[new], letters.labels[new]),
-        {value: loop.history(value) for value in ("train_loss", "loss", "accuracy") if name in WATCHED},
-        loop.seconds,
-    )
+    curves = {value: loop.history(value) for value in ("train_loss", "loss", "accuracy") if name in WATCHED}
+    return judged(learner.net, held.probabilities(learner.net), letters, curves, loop.seconds)
+
+
+def together(outcomes: Sequence[Outcome], letters: Letters) -> Outcome:
+    """An ensemble: the mean of the probabilities that its nets give (Hansen and Salamon 1990)."""
+    given = np.mean([outcome.probabilities for outcome in outcomes], axis=0)
+    return judged(outcomes[0].net, given, letters, {}, sum(outcome.seconds for outcome in outcomes))
+
+
+def judged(
+    net: nn.Sequential, given: np.ndarray, letters: Letters, curves: Mapping[str, np.ndarray], seconds: float
+) -> Outcome:
+    """An outcome, measured on the validation letters by the probabilities given to them."""
+    new = ~letters.repeated
+    loss, accuracy = cross_entropy(given, letters.labels), right(given, letters.labels)
+    return Outcome(net, given, loss, accuracy, right(given[new], letters.labels[new]), curves, seconds)

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.harness import Best, Experiment, Run, Step
-from experiments.harness.checkpoint import Checkpoint
 from experiments.harness.errors import Interrupted
 from experiments.harness.run import Loop
 
-from .test_run import StoppedError, crash_at, send
+from .runs import CrashError, loops_of
+from .test_run import crash_at, send
 from .toy import ToyConfig, run_toy, toy
 
 Params = dict[str, np.ndarray]
@@ -98,7 +98,7 @@ def test_crashes_change_neither_the_best_nor_the_end(
         experiment, _ = with_best(losses, patience, crash_at(index))
         try:
             run_toy(experiment, path, checkpoint_steps=every)
-        except StoppedError:
+        except CrashError:
             continue
     experiment, seen = with_best(losses, patience)
     run_toy(experiment, path, checkpoint_steps=every)
@@ -112,7 +112,7 @@ def test_interruption_at_the_very_step_that_stops(tmp_path: Path) -> None:
     experiment, _ = with_best([1, 2, 3, 4], 2, send(signal.SIGTERM, 5))
     with pytest.raises(Interrupted):
         run_toy(experiment, tmp_path)
-    state = Checkpoint.load(tmp_path / "checkpoint.safetensors").loops["a"]
+    state = loops_of(tmp_path)["a"]
     assert (state.position, state.stopped, state.done) == (6, True, True)
     experiment, seen = with_best([1, 2, 3, 4], 2)
     run_toy(experiment, tmp_path)
@@ -128,9 +128,9 @@ def test_any_step_that_ends_an_epoch_may_stop_the_loop(tmp_path: Path) -> None:
             step.stop()
 
     run_toy(toy(on_step), tmp_path)
-    state = Checkpoint.load(tmp_path / "checkpoint.safetensors").loops["second"]
+    state = loops_of(tmp_path)["second"]
     assert (state.position, state.stopped) == (8, True)
-    assert not Checkpoint.load(tmp_path / "checkpoint.safetensors").loops["first"].stopped
+    assert not loops_of(tmp_path)["first"].stopped
 
 
 def test_misuse_is_named(tmp_path: Path) -> None:
@@ -158,5 +158,5 @@ def test_arrays_of_a_finished_loop_are_written_once(tmp_path: Path) -> None:
     run_toy(toy(on_step), tmp_path, checkpoint_steps=1)
     assert len(set(stood)) == 1
     assert {path.name for path in (tmp_path / "finished").iterdir()} == {"first.safetensors", "second.safetensors"}
-    loops = Checkpoint.load(tmp_path / "checkpoint.safetensors").loops
+    loops = loops_of(tmp_path)
     assert all("params/weight" in state.arrays for state in loops.values())

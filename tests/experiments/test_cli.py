@@ -14,12 +14,12 @@ import pytest
 
 from experiments.harness import cli
 from experiments.harness import experiment as registry
-from experiments.harness.checkpoint import Checkpoint
 from experiments.harness.claims import Claim
 from experiments.harness.experiment import Experiment
 
 from .conftest import ROOT, Command
 from .idx_files import TRAIN_LABELS, digits, write
+from .runs import loops_of
 from .toy import ToyConfig, toy
 
 
@@ -232,13 +232,13 @@ def test_interrupted_process_ends_with_130_after_a_checkpoint(tmp_path: Path, nu
         env=environment,
     ) as process:
         wait_for(path / "checkpoint.safetensors", process)
-        before = Checkpoint.load(path / "checkpoint.safetensors").loops["hand"].position
+        before = loops_of(path)["hand"].position
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"continue by: python -m experiments resume {path}" in errors
     assert "Traceback" not in errors
-    assert Checkpoint.load(path / "checkpoint.safetensors").loops["hand"].position >= before
+    assert loops_of(path)["hand"].position >= before
     assert not (path / "summary.json").exists()
 
 

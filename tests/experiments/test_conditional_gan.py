@@ -1,6 +1,5 @@
 """The conditional GAN: how the two nets take turns, what a run leaves behind, that a crash leaves no trace."""
 
-import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,12 +18,12 @@ from experiments.gan.losses import Loss
 from experiments.gan.nets import Discriminator, Generator
 from experiments.gan.training import Adversaries, Rules
 from experiments.harness import cli
-from experiments.harness.checkpoint import Checkpoint
 from tests import strict_backend
 from tinygrad_hw import nn, no_grad, serialization
 from tinygrad_hw.random import Stream
 
 from .idx_files import TEST_LABELS, TRAIN_LABELS, digits, write
+from .runs import CrashError, assert_same_run, loops_of, metrics_of, rows_of
 from .test_cli import one_error_line
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
@@ -197,11 +196,11 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_smoke_run(smoke: Path) -> None:
-    metrics = json.loads((smoke / "summary.json").read_text())["metrics"]
+    metrics = metrics_of(smoke)
     assert metrics.keys() >= {
         "judge_accuracy", "conditional_accuracy", "diversity", "frechet_distance", "frechet_distance_floor"
     }  # fmt: skip
-    rows = [json.loads(line) for line in (smoke / "metrics.jsonl").read_text().splitlines()]
+    rows = rows_of(smoke)
     assert [(row["loop"], row["epoch"]) for row in rows] == [("judge", 1), ("judge", 2), ("gan", 1), ("gan", 2)]
     assert rows[-1].keys() >= {"real_accuracy", "fake_accuracy", "discriminator_loss", "generator_loss"}
     page = Page(html := (smoke / "report.html").read_text(encoding="utf-8"))
@@ -223,7 +222,7 @@ def test_the_saved_generator_gives_the_same_again(smoke: Path, capsys: pytest.Ca
 
 
 def test_classes_are_balanced_and_shown_samples_are_kept(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arrays = Checkpoint.load(smoke / "checkpoint.safetensors").loops["gan"].arrays
+    arrays = loops_of(smoke)["gan"].arrays
     samples = arrays["samples"]
     assert samples.shape == (2, 10, 784)
     assert (np.abs(samples).max(axis=2) > 0.1).all()
@@ -245,15 +244,11 @@ def test_classes_are_balanced_and_shown_samples_are_kept(smoke: Path, monkeypatc
 def test_wgan_gp_run(tmp_path: Path) -> None:
     path = tmp_path / "run"
     assert cli.main([*RUN, "--set", "loss=wgan-gp", "--set", "critic_steps=2", "--out", str(path)]) == 0
-    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    rows = rows_of(path)
     assert rows[-1].keys() >= {"distance", "penalty", "real_accuracy"}
     text = Page((path / "report.html").read_text(encoding="utf-8")).text
     assert "critic" in text
     assert "nan" not in text.split()
-
-
-class CrashError(Exception):
-    pass
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -279,15 +274,10 @@ def test_ten_crashes_leave_no_trace(loss: Loss, tmp_path: Path, monkeypatch: pyt
             cli.main(["resume", str(crashed), "--quiet"])
     assert cli.main(["resume", str(crashed), "--quiet"]) == 0
     assert made[0] == 10
-    assert (crashed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    left, right = (Checkpoint.load(path / "checkpoint.safetensors").loops for path in (whole, crashed))
-    assert list(left) == list(right) == ["judge", "gan"]
-    for name, loop in left.items():
-        assert loop.arrays.keys() == right[name].arrays.keys()
-        assert loop.tracked == right[name].tracked
-        for key, array in loop.arrays.items():
-            assert array.tobytes() == right[name].arrays[key].tobytes(), (name, key)
-    keys = left["gan"].arrays.keys()
+    assert_same_run(crashed, whole)
+    loops = loops_of(crashed)
+    assert list(loops) == ["judge", "gan"]
+    keys = loops["gan"].arrays.keys()
     for part in ("generator/", "average/", "discriminator/", "generator optimizer/", "discriminator optimizer/"):
         assert any(key.startswith(part) for key in keys), part
     models = [serialization.load(path / "models" / "generator.safetensors") for path in (whole, crashed)]
@@ -300,7 +290,7 @@ def test_on_a_device_that_refuses_to_mix_with_numpy(loss: Loss, tmp_path: Path) 
     for device in ("cpu", "strict"):
         changes = ["--set", "epochs=1", "--set", f"loss={loss}", "--device", device]
         assert cli.main([*RUN, *changes, "--out", str(tmp_path / device)]) == 0
-    found, expected = (json.loads((tmp_path / d / "summary.json").read_text())["metrics"] for d in ("strict", "cpu"))
+    found, expected = (metrics_of(tmp_path / d) for d in ("strict", "cpu"))
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 

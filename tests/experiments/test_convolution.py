@@ -1,6 +1,5 @@
 """The tour of convolution: what it claims holds, fails when the engine is wrong, and is resumed bit for bit."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ import torch
 from experiments import convolution
 from experiments.data import mnist
 from experiments.harness import cli
-from experiments.harness.checkpoint import Checkpoint
 from experiments.tour import fields, filters, flipping, geometry, matrix, sharing, translation
 from tests import strict_backend
 from tinygrad_hw import Tensor
@@ -21,6 +19,7 @@ from tinygrad_hw import functional as F
 from tinygrad_hw.random import Stream
 
 from .idx_files import TEST_LABELS, digits, write
+from .runs import CrashError, assert_same_run, dying, metrics_of, summary_of
 from .test_cli import one_error_line
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
@@ -53,11 +52,6 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("smoke") / "run"
     assert cli.main([*RUN, "--check", "--out", str(path)]) == 0
     return path
-
-
-def metrics_of(path: Path) -> dict[str, float]:
-    found: dict[str, float] = json.loads((path / "summary.json").read_text())["metrics"]
-    return found
 
 
 def test_smoke_run(smoke: Path) -> None:
@@ -203,44 +197,21 @@ def test_digits_here_and_away() -> None:
     np.testing.assert_array_equal(other.here, drawn.here)
 
 
-class CrashError(Exception):
-    pass
-
-
 def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once while the kernel is learned, once in the second of the three nets."""
     path, arguments = tmp_path / "run", ["--set", "checkpoint_steps=1"]
-    step, left = convolution.flipping.optim.SGD.step, [6]
-
-    def dying(optimizer: Any) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            raise CrashError
-        step(optimizer)
-
-    monkeypatch.setattr(convolution.flipping.optim.SGD, "step", dying)
+    step = convolution.flipping.optim.SGD.step
+    monkeypatch.setattr(convolution.flipping.optim.SGD, "step", dying(step, [6]))
     with pytest.raises(CrashError):
         cli.main([*RUN, *arguments, "--out", str(path)])
     monkeypatch.setattr(convolution.flipping.optim.SGD, "step", step)
-    forward, calls = sharing.LocallyConnected.forward, [2]
-
-    def failing(layer: Any, x: Any) -> Any:
-        calls[0] -= 1
-        if calls[0] < 0:
-            raise CrashError
-        return forward(layer, x)
-
-    monkeypatch.setattr(sharing.LocallyConnected, "forward", failing)
+    forward = sharing.LocallyConnected.forward
+    monkeypatch.setattr(sharing.LocallyConnected, "forward", dying(forward, [2]))
     with pytest.raises(CrashError):
         cli.main(["resume", str(path), "--quiet"])
     monkeypatch.setattr(sharing.LocallyConnected, "forward", forward)
     assert cli.main(["resume", str(path), "--quiet"]) == 0
-    assert (path / "metrics.jsonl").read_bytes() == (smoke / "metrics.jsonl").read_bytes()
-    assert metrics_of(path) == metrics_of(smoke)
-    loops, others = (Checkpoint.load(folder / "checkpoint.safetensors").loops for folder in (path, smoke))
-    for name, state in loops.items():
-        for key, array in state.arrays.items():
-            assert array.tobytes() == others[name].arrays[key].tobytes(), (name, key)
+    assert_same_run(path, smoke)
 
 
 def test_on_a_device_that_refuses_to_mix_with_numpy(smoke: Path, tmp_path: Path) -> None:
@@ -260,7 +231,7 @@ def test_data_of_a_folder(tmp_path: Path) -> None:
     for folder, expected in (("data", "digits in MNIST's form"), ("other", "5,000 MNIST digits embedded")):
         out = tmp_path / f"run-{folder}"
         assert cli.main([*RUN, *options, "--data-dir", str(tmp_path / folder), "--out", str(out)]) == 0
-        data = json.loads((out / "summary.json").read_text())["data"]
+        data = summary_of(out)["data"]
         assert list(data) == ["mnist"]
         assert data["mnist"]["source"].startswith(expected)
 

@@ -1,6 +1,5 @@
 """Data augmentation: what each net is given, fair comparison, and that a run continues where it was."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +11,12 @@ from experiments import data_augmentation
 from experiments.data import augmentation, cifar10
 from experiments.data_augmentation import Config, at_equal_updates, prepare
 from experiments.harness import cli
-from experiments.harness.checkpoint import Checkpoint
 from experiments.vision import cnn
 from tests import strict_backend
 from tinygrad_hw.random import Stream
 
 from .data.cifar_files import BINARY, batches, binary_files, write
+from .runs import CrashError, assert_same_run, dying, metrics_of, rows_of, summary_of
 from .test_cli import one_error_line
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
@@ -29,10 +28,6 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("smoke") / "run"
     assert cli.main([*RUN, "--check", "--out", str(path)]) == 0
     return path
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
 def a_run(folder: Path | None, seed: int = 0, **changes: Any) -> Any:
@@ -47,7 +42,7 @@ def a_run(folder: Path | None, seed: int = 0, **changes: Any) -> Any:
 
 
 def test_smoke_run(smoke: Path) -> None:
-    summary = json.loads((smoke / "summary.json").read_text())
+    summary = summary_of(smoke)
     metrics, rows = summary["metrics"], rows_of(smoke)
     assert [(row["loop"], row["epoch"], row["step"]) for row in rows] == [
         *(("baseline", 1, 4), ("baseline", 2, 8), ("augmented", 1, 16), ("augmented", 2, 32))
@@ -71,7 +66,7 @@ def test_smoke_run(smoke: Path) -> None:
 
 def test_mean_of_the_last_epochs(tmp_path: Path) -> None:
     assert cli.main([*RUN, "--set", "epochs=3", "--set", "last=2", "--out", str(tmp_path / "run")]) == 0
-    metrics = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
+    metrics = metrics_of(tmp_path / "run")
     accuracy = {loop: [r["validation_accuracy"] for r in rows_of(tmp_path / "run") if r["loop"] == loop] for loop in
                 ("baseline", "augmented")}  # fmt: skip
     for variant, values in accuracy.items():
@@ -151,21 +146,10 @@ def test_saved_models_give_the_same_accuracy(smoke: Path, capsys: pytest.Capture
     assert all(now == before for now, before in compared.values())
 
 
-class CrashError(Exception):
-    pass
-
-
 def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of an epoch of either net."""
-    step, left = cnn.train_step, [6]
-
-    def dying(*arguments: Any) -> float:
-        left[0] -= 1
-        if left[0] < 0:
-            raise CrashError
-        return step(*arguments)
-
-    monkeypatch.setattr(cnn, "train_step", dying)
+    left = [6]
+    monkeypatch.setattr(cnn, "train_step", dying(cnn.train_step, left))
     path = tmp_path / "run"
     with pytest.raises(CrashError):
         cli.main([*RUN, "--set", "checkpoint_steps=3", "--out", str(path)])
@@ -175,22 +159,6 @@ def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytes
     left[0] = 10**6
     assert cli.main(["resume", str(path), "--quiet"]) == 0
     assert_same_run(path, smoke)
-
-
-def assert_same_run(path: Path, other: Path) -> None:
-    """Two runs have the same metrics and the same bits in every array."""
-    assert (path / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
-    found, expected = (Checkpoint.load(folder / "checkpoint.safetensors").loops for folder in (path, other))
-    assert found.keys() == expected.keys()
-    for name, state in found.items():
-        assert state.arrays.keys() == expected[name].arrays.keys()
-        for key, array in state.arrays.items():
-            assert array.tobytes() == expected[name].arrays[key].tobytes(), (name, key)
-    summaries = [json.loads((folder / "summary.json").read_text())["metrics"] for folder in (path, other)]
-    for metrics in summaries:
-        for name in [name for name in metrics if name.endswith("_seconds")]:
-            del metrics[name]
-    assert summaries[0] == summaries[1]
 
 
 def test_on_a_device_that_refuses_to_mix_with_numpy(tmp_path: Path) -> None:
@@ -207,7 +175,7 @@ def test_real_layout(tmp_path: Path) -> None:
     write(tmp_path / "data" / BINARY.folder, binary_files(batches(each=60, test=100)))
     out = tmp_path / "run"
     assert cli.main([*RUN, "--data-dir", str(tmp_path / "data"), "--out", str(out)]) == 0
-    source = json.loads((out / "summary.json").read_text())["data"]["cifar10"]["source"]
+    source = summary_of(out)["data"]["cifar10"]["source"]
     assert source == "pictures in CIFAR-10's form, binary batches; 300 for training, 100 for testing"
 
 

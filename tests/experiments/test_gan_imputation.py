@@ -1,6 +1,5 @@
 """Imputation: the patch, what λ does and what it leaves alone, the measures, and that a killed run leaves no trace."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -17,14 +16,13 @@ from experiments.gan.digits import Digits, Split
 from experiments.gan.judge import Judge
 from experiments.gan_imputation import Config
 from experiments.harness import cli
-from experiments.harness.checkpoint import Checkpoint
 from experiments.imputation import patch, results, training
 from tests import strict_backend
-from tinygrad_hw import serialization
 from tinygrad_hw.random import Stream
 
 from .conftest import ROOT, Command
 from .idx_files import TEST_LABELS, TRAIN_LABELS, digits, write
+from .runs import assert_same_run, loops_of, metrics_of, rows_of, timeless_metrics_of
 from .test_cli import one_error_line
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
@@ -37,15 +35,6 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("smoke") / "run"
     assert cli.main([*RUN, "--out", str(path)]) == 0
     return path
-
-
-def metrics_of(path: Path) -> dict[str, float]:
-    found: dict[str, float] = json.loads((path / "summary.json").read_text())["metrics"]
-    return {name: value for name, value in found.items() if not name.startswith("seconds")}
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
 def a_run() -> Any:
@@ -97,7 +86,7 @@ def test_nothing_but_lambda_differs(tmp_path: Path) -> None:
 
 
 def test_discriminator_sees_the_picture_alone(smoke: Path) -> None:
-    loops = Checkpoint.load(smoke / "checkpoint.safetensors").loops
+    loops = loops_of(smoke)
     shapes = {key: array.shape for key, array in loops["lambda 10"].arrays.items()}
     assert shapes["discriminator/layers.0.weight"] == (400, 784)
     assert [shapes[f"generator/layers.{i}.weight"] for i in (0, 2, 4)] == [(200, 200), (400, 200), (784, 400)]
@@ -183,20 +172,14 @@ def test_kill_in_mid_step_and_resume(tmp_path: Path, command: Command, loss: str
         line = [sys.executable, "-c", KILLED, steps, *arguments]
         done = subprocess.run([str(part) for part in line], cwd=ROOT, check=False)
         assert done.returncode == -signal.SIGKILL
-        loops = json.loads(serialization.load_metadata(killed / "checkpoint.safetensors")["run"])["loops"]
-        stood.append((list(loops)[-1], list(loops.values())[-1]["position"]))
+        *_, (name, state) = loops_of(killed).items()
+        stood.append((name, state.position))
     assert stood == [("lambda 0", 9), ("lambda 10", 3)]
 
     assert command("resume", killed, "--quiet").returncode == 0
-    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    assert metrics_of(killed) == metrics_of(whole)
-    left, right = (Checkpoint.load(path / "checkpoint.safetensors").loops for path in (whole, killed))
-    assert list(left) == list(right) == LOOPS
-    for loop in LOOPS:
-        assert left[loop].arrays.keys() == right[loop].arrays.keys()
-        for key, array in left[loop].arrays.items():
-            assert array.tobytes() == right[loop].arrays[key].tobytes(), (loop, key)
-    kept = {key.split("/")[0] for key in left["lambda 10"].arrays}
+    assert_same_run(killed, whole)
+    assert list(loops_of(killed)) == LOOPS
+    kept = {key.split("/")[0] for key in loops_of(killed)["lambda 10"].arrays}
     assert kept >= {"generator", "discriminator", "average", "generator optimizer", "discriminator optimizer"}
 
 
@@ -205,7 +188,8 @@ def test_on_a_device_that_refuses_to_mix_with_numpy(tmp_path: Path) -> None:
     settings = ["--set", "epochs=1", "--set", "judge_epochs=1"]
     for device in ("cpu", "strict"):
         assert cli.main([*RUN, *settings, "--device", device, "--out", str(tmp_path / device)]) == 0
-    assert metrics_of(tmp_path / "strict") == pytest.approx(metrics_of(tmp_path / "cpu"), rel=1e-3, abs=1e-4)
+    found, expected = (timeless_metrics_of(tmp_path / device) for device in ("strict", "cpu"))
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize(

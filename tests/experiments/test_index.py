@@ -1,6 +1,5 @@
 """The page of all runs, saved models and their evaluation, event files."""
 
-import json
 import shlex
 import struct
 import sys
@@ -16,6 +15,7 @@ from experiments.harness import experiment as registry
 from experiments.harness.publish import publish
 from tinygrad_hw import nn, serialization
 
+from .runs import metrics_of, rows_of, summary_of
 from .test_cli import one_error_line, toy_only
 from .test_report import Page
 from .toy import run_toy, toy
@@ -92,7 +92,7 @@ def test_saved_models_are_evaluated(
     monkeypatch.setattr(registry, "load", lambda name: linear())
     assert cli.main(["run", "toy", "--out", "run", "--quiet"]) == 0
     before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
-    total = json.loads(Path("run/summary.json").read_text())["metrics"]["sum"]
+    total = metrics_of(Path("run"))["sum"]
     assert sorted(path.name for path in Path("run/models").iterdir()) == ["layer.safetensors", "plain.safetensors"]
     capsys.readouterr()
     assert cli.main(["evaluate", "run"]) == 0
@@ -146,7 +146,7 @@ def events(folder: Path) -> list[tuple[str, int, float]]:
 def test_event_files_hold_the_metrics_once(toy_only: Path) -> None:
     pytest.importorskip("tensorboardX")
     assert cli.main(["run", "toy", "--out", "run", "--quiet", "--tensorboard"]) == 0
-    rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    rows = rows_of(Path("run"))
     expected = [
         (f"{row['loop']}/{name}", row["epoch"], pytest.approx(value, rel=1e-6))
         for row in rows
@@ -174,15 +174,15 @@ def test_published_results(toy_only: Path, capsys: pytest.CaptureFixture[str]) -
     settings = ["--set", "widths=4,5", "--set", "rate=0.05", "--set", "shout=true"]
     assert cli.main(["run", "toy", "--profile", "smoke", "--seed", "3", "--out", "run", *settings]) == 0
     page = publish([Path("run")], Path("results"))
-    text, kept = page.read_text(encoding="utf-8"), json.loads(Path("results/toy/summary.json").read_text())
-    measured = json.loads(Path("run/summary.json").read_text())
+    text, kept = page.read_text(encoding="utf-8"), summary_of(Path("results/toy"))
+    measured = summary_of(Path("run"))
     assert {key: kept[key] for key in measured} == measured
     assert kept["command"] in text
     assert "![loss](toy/loss.png)" in text
     assert Path("results/toy/loss.png").read_bytes() == Path("run/figures/loss.png").read_bytes()
     # The command that is written down makes the same run.
     assert cli.main([*shlex.split(kept["command"])[3:], "--out", "again"]) == 0
-    again = json.loads(Path("again/summary.json").read_text())
+    again = summary_of(Path("again"))
     assert (again["config"], again["metrics"]) == (measured["config"], measured["metrics"])
 
     Path("run/summary.json").unlink()

@@ -1,6 +1,5 @@
 """A NaN or an infinity stops the run, and its origin is named."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ import pytest
 
 import tinygrad_hw as tg
 from experiments.harness import Experiment, Run, Step
-from experiments.harness.checkpoint import Checkpoint
 from experiments.harness.errors import UserError
 
+from .runs import loops_of, rows_of
 from .toy import ToyConfig, run_toy, toy
 
 Params = dict[str, np.ndarray]
@@ -52,7 +51,7 @@ def test_recorded_operation_is_named(tmp_path: Path) -> None:
     assert "test_nonfinite.py" in text
     assert "(3,)" in text
     assert "index (2,)" in text
-    assert Checkpoint.load(tmp_path / "checkpoint.safetensors").loops["train"].position == 3
+    assert loops_of(tmp_path)["train"].position == 3
 
 
 def test_gradient_of_the_step_before_is_named(tmp_path: Path) -> None:
@@ -90,7 +89,7 @@ def test_checkpoint_is_never_made_of_infinity(tmp_path: Path) -> None:
     text = message_of(with_body(body), tmp_path)
     assert "loop train, after step 3 of 5: params/weight[1] is inf (shape (3,), 1 such values)" in text
     assert "it began in this step, outside the tape and outside NumPy" in text
-    assert Checkpoint.load(tmp_path / "checkpoint.safetensors").loops["train"].position == 2
+    assert loops_of(tmp_path)["train"].position == 2
 
 
 def test_value_from_outside_is_named(tmp_path: Path) -> None:
@@ -127,6 +126,6 @@ def test_replay_begins_at_the_checkpoint_and_changes_nothing(tmp_path: Path) -> 
     with pytest.raises(UserError, match="loop second, epoch 3, step 11 of 20: loss is nan"):
         run_toy(toy(spoil), tmp_path, checkpoint_steps=4)
     assert seen == [*range(11), 8, 9, 10, 8, 9, 10], "once for the tape, once for NumPy"
-    assert Checkpoint.load(tmp_path / "checkpoint.safetensors").loops["second"].position == 8
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert loops_of(tmp_path)["second"].position == 8
+    rows = rows_of(tmp_path)
     assert [row["epoch"] for row in rows if row["loop"] == "second"] == [1, 2]

@@ -1,6 +1,5 @@
 """notMNIST: fair comparisons, each technique by itself, saved nets, and that a run continues where it was."""
 
-import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -14,15 +13,15 @@ import tinygrad_hw as tg
 from experiments.data import notmnist as loader
 from experiments.data.warp import thickened, warped
 from experiments.harness import cli
-from experiments.harness.checkpoint import Checkpoint
 from experiments.letters.nets import BETTER, RECIPES, TECHNIQUES, WATCHED, Recipe, build
-from experiments.letters.training import Learner, cross_entropy, right, sizes_of
+from experiments.letters.training import Learner, Letters, cross_entropy, judged, right, sizes_of, together
 from experiments.notmnist import Config, letters_of
 from experiments.vision import cnn
 from tests import strict_backend
 from tinygrad_hw import nn
 from tinygrad_hw.random import Stream
 
+from .runs import CrashError, assert_same_run, dying, metrics_of, rows_of, summary_of, timeless_metrics_of
 from .test_cli import one_error_line
 from .test_notmnist_data import draw, write_npz, write_png
 from .test_report import Page, assert_accessible, assert_loads_nothing
@@ -35,12 +34,6 @@ def a_run(seed: int = 0, **changes: Any) -> Any:
     return SimpleNamespace(config=Config(**changes), device="cpu", stream=lambda name: Stream(seed, name))
 
 
-def metrics_of(path: Path) -> dict[str, float]:
-    """The metrics but for times."""
-    found = json.loads((path / "summary.json").read_text())["metrics"]
-    return {name: value for name, value in found.items() if not name.endswith("_seconds")}
-
-
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("smoke") / "run"
@@ -50,9 +43,15 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_smoke_run(smoke: Path) -> None:
     metrics = metrics_of(smoke)
-    rows = [json.loads(line) for line in (smoke / "metrics.jsonl").read_text().splitlines()]
-    assert list(dict.fromkeys(row["loop"] for row in rows)) == [f"{n}-seed{s}" for s in (0, 1) for n in RECIPES]
-    assert metrics["accuracy"] == metrics["better_accuracy"]
+    rows = rows_of(smoke)
+    assert list(dict.fromkeys(row["loop"] for row in rows)) == [
+        loop for s in (0, 1) for loop in (*(f"{n}-seed{s}" for n in RECIPES), f"plain-seed{s}-2", f"better-seed{s}-2")
+    ]
+    assert metrics["accuracy"] == metrics["ensemble_accuracy"]
+    for value, sign in (("accuracy", 1), ("loss", -1)):
+        for key, before, after in (("alone", "plain", "ensemble_alone"), ("left_out", "better", "ensemble")):
+            found = metrics[f"ensemble_{key}_{value}_{'gain' if key == 'alone' else 'cost'}"]
+            assert found == pytest.approx(sign * (metrics[f"{after}_{value}"] - metrics[f"{before}_{value}"]))
     assert metrics["repeated_share"] == 0, "drawn letters are all different"
     assert metrics["accuracy_unseen"] == metrics["accuracy"]
     for name in TECHNIQUES:
@@ -75,7 +74,9 @@ def test_saved_nets_are_measured_anew(smoke: Path, capsys: pytest.CaptureFixture
     assert cli.main(["evaluate", str(smoke)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     compared = {row[0]: row[1] for row in rows if row and row[0] in before}
-    assert set(compared) == {f"{name}_seed{seed}_accuracy" for name in ("starter", "better") for seed in (0, 1)}
+    assert set(compared) == {
+        f"{name}_seed{seed}_accuracy" for name in ("starter", "better", "ensemble") for seed in (0, 1)
+    }
     for name, found in compared.items():
         assert float(found) == pytest.approx(before[name], abs=1e-4), name
 
@@ -140,6 +141,26 @@ def test_first_weights_depend_on_the_seed_alone() -> None:
     for net in nets:
         np.testing.assert_array_equal(net[0].weight.data, nets[0][0].weight.data)
     assert not np.array_equal(Learner(run, 1, BETTER, 5).net[0].weight.data, nets[0][0].weight.data)
+
+
+def test_members_of_an_ensemble_begin_and_draw_differently() -> None:
+    one, other = (Learner(a_run(), 0, BETTER, 5, member) for member in (0, 1))
+    assert not np.array_equal(one.net[0].weight.data, other.net[0].weight.data)
+    for name in ("masks", "changes"):
+        draws = [learner.tracked()[name].uniform((20,), 0.0, 1.0) for learner in (one, other)]
+        assert not np.array_equal(*draws), name
+
+
+def test_an_ensemble_gives_the_mean_of_the_probabilities() -> None:
+    labels = np.array([0, 1, 1])
+    letters = Letters(np.empty(0), labels, np.empty(0), labels, np.array([False, False, True]))
+    first, second = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]), np.array([[0.7, 0.3], [0.1, 0.9], [0.5, 0.5]])
+    nets = [judged(nn.Sequential(), given, letters, {}, seconds) for given, seconds in ((first, 2.0), (second, 3.0))]
+    found = together(nets, letters)
+    np.testing.assert_allclose(found.probabilities, [[0.8, 0.2], [0.45, 0.55], [0.55, 0.45]])
+    assert (found.accuracy, found.unseen_accuracy, found.seconds) == (pytest.approx(2 / 3), 1.0, 5.0)
+    assert found.loss == pytest.approx(-np.log([0.8, 0.55, 0.45]).mean())
+    assert found.net is nets[0].net
 
 
 def test_schedule_rises_and_falls() -> None:
@@ -219,21 +240,10 @@ def test_thickness() -> None:
     np.testing.assert_array_equal(thickened(images, Stream(0, "a"), 0.0), images)
 
 
-class CrashError(Exception):
-    pass
-
-
 def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of the plain net, and again in the better one with everything on at once."""
-    step, left = Learner.step, [14 + 5]
-
-    def dying(learner: Learner, *batch: Any) -> float:
-        left[0] -= 1
-        if left[0] < 0:
-            raise CrashError
-        return step(learner, *batch)
-
-    monkeypatch.setattr(Learner, "step", dying)
+    left = [14 + 5]
+    monkeypatch.setattr(Learner, "step", dying(Learner.step, left))
     path = tmp_path / "run"
     crashed: Callable[[], int] = lambda: cli.main([*RUN, "--set", "checkpoint_steps=2", "--out", str(path)])
     with pytest.raises(CrashError):
@@ -243,14 +253,7 @@ def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytes
         cli.main(["resume", str(path), "--quiet"])
     left[0] = 10**6
     assert cli.main(["resume", str(path), "--quiet"]) == 0
-    assert (path / "metrics.jsonl").read_bytes() == (smoke / "metrics.jsonl").read_bytes()
-    loops, others = (Checkpoint.load(folder / "checkpoint.safetensors").loops for folder in (path, smoke))
-    assert loops.keys() == others.keys()
-    for name, state in loops.items():
-        assert state.arrays.keys() == others[name].arrays.keys()
-        for key, array in state.arrays.items():
-            assert array.tobytes() == others[name].arrays[key].tobytes(), (name, key)
-    assert metrics_of(path) == metrics_of(smoke)
+    assert_same_run(path, smoke)
 
 
 def test_on_a_device_that_refuses_to_mix_with_numpy(tmp_path: Path) -> None:
@@ -258,7 +261,7 @@ def test_on_a_device_that_refuses_to_mix_with_numpy(tmp_path: Path) -> None:
     options = ["--set", "seeds=1", "--set", "epochs=1", "--set", "drawn=100"]
     for device in ("cpu", "strict"):
         assert cli.main([*RUN, *options, "--device", device, "--out", str(tmp_path / device)]) == 0
-    found, expected = (metrics_of(tmp_path / device) for device in ("strict", "cpu"))
+    found, expected = (timeless_metrics_of(tmp_path / device) for device in ("strict", "cpu"))
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         # An answer that two classes share nearly equally may go either way.
@@ -271,7 +274,7 @@ def test_skipped_files_are_in_the_report(tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = ["--set", "seeds=1", "--set", "epochs=1", "--data-dir", str(tmp_path / "data"), "--out", str(out)]
     assert cli.main([*RUN, *options]) == 0
-    source = json.loads((out / "summary.json").read_text())["data"]["notmnist"]["source"]
+    source = summary_of(out)["data"]["notmnist"]["source"]
     assert source == "200 letters of notMNIST, PNG files; 1 unreadable file skipped"
     text = Page((out / "report.html").read_text(encoding="utf-8")).text
     assert "Skipped, since they could not be read as pictures (1): A/broken.png" in " ".join(text.split())

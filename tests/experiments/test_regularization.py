@@ -1,6 +1,5 @@
 """Regularisation: fair comparisons, each technique by itself, and that a run continues where it was."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +12,13 @@ import tinygrad_hw as tg
 from experiments import regularization
 from experiments.data import mnist
 from experiments.harness import cli
-from experiments.harness.checkpoint import Checkpoint
 from experiments.regularization import LABELS, PARTS, Config, Learner, Technique, augmented, digits_of, techniques
 from tests import strict_backend
 from tinygrad_hw import nn
 from tinygrad_hw.random import Stream
 
 from .idx_files import TRAIN_LABELS, digits, write
+from .runs import CrashError, assert_same_run, dying, loops_of, metrics_of, rows_of
 from .test_cli import one_error_line
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
@@ -38,17 +37,16 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def rows_of(path: Path) -> dict[str, list[dict[str, Any]]]:
+def rows_by_loop(path: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
-    for line in (path / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
+    for row in rows_of(path):
         found.setdefault(row.pop("loop"), []).append(row)
     return found
 
 
 def test_smoke_run(smoke: Path) -> None:
-    metrics = json.loads((smoke / "summary.json").read_text())["metrics"]
-    rows = rows_of(smoke)
+    metrics = metrics_of(smoke)
+    rows = rows_by_loop(smoke)
     assert list(rows) == [f"{part}-{name}-seed{seed}" for part in PARTS for name in LABELS for seed in (0, 1)]
     for part in PARTS:
         for name in list(LABELS)[1:]:
@@ -67,13 +65,13 @@ def test_smoke_run(smoke: Path) -> None:
 
 def test_techniques_share_everything_but_themselves(smoke: Path) -> None:
     """Until it stops, early stopping goes the very way of none; the halves differ only where labels do."""
-    rows = rows_of(smoke)
+    rows = rows_by_loop(smoke)
     for part in PARTS:
         for seed in (0, 1):
             stopped, none = rows[f"{part}-early_stopping-seed{seed}"], rows[f"{part}-none-seed{seed}"]
             assert stopped == none[: len(stopped)]
             assert len(none) == 4
-    state = Checkpoint.load(smoke / "checkpoint.safetensors").loops["right-together-seed0"]
+    state = loops_of(smoke)["right-together-seed0"]
     assert any(key.startswith("best epoch/") for key in state.arrays)
 
 
@@ -156,21 +154,10 @@ def test_dropout_works_in_training_alone() -> None:
     assert [layer.p for layer in learner.net.children() if isinstance(layer, nn.Dropout)] == [0.5] * 3
 
 
-class CrashError(Exception):
-    pass
-
-
 def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of early stopping, and again with everything on at once."""
-    step, left = Learner.step, [4 * 3 * 2 + 5]
-
-    def dying(learner: Learner, *batch: Any) -> float:
-        left[0] -= 1
-        if left[0] < 0:
-            raise CrashError
-        return step(learner, *batch)
-
-    monkeypatch.setattr(Learner, "step", dying)
+    left = [4 * 3 * 2 + 5]
+    monkeypatch.setattr(Learner, "step", dying(Learner.step, left))
     arguments = ["--set", "epochs=4", "--set", "patience=1", "--set", "checkpoint_steps=2"]
     path = tmp_path / "run"
     crashed: Callable[[], int] = lambda: cli.main([*RUN, *arguments, "--out", str(path)])
@@ -181,22 +168,15 @@ def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytes
         cli.main(["resume", str(path), "--quiet"])
     left[0] = 10**6
     assert cli.main(["resume", str(path), "--quiet"]) == 0
-    assert (path / "metrics.jsonl").read_bytes() == (smoke / "metrics.jsonl").read_bytes()
-    loops, others = (Checkpoint.load(folder / "checkpoint.safetensors").loops for folder in (path, smoke))
-    assert loops.keys() == others.keys()
-    for name, state in loops.items():
-        assert state.arrays.keys() == others[name].arrays.keys()
-        for key, array in state.arrays.items():
-            assert array.tobytes() == others[name].arrays[key].tobytes(), (name, key)
-    metrics, expected = (json.loads((folder / "summary.json").read_text())["metrics"] for folder in (path, smoke))
-    assert metrics == expected
+    assert_same_run(path, smoke)
+    assert metrics_of(path) == metrics_of(smoke), "all of them: there is no time among them"
 
 
 def test_on_a_device_that_refuses_to_mix_with_numpy(tmp_path: Path) -> None:
     strict_backend.install()
     for device in ("cpu", "strict"):
         assert cli.main([*RUN, "--set", "epochs=1", "--device", device, "--out", str(tmp_path / device)]) == 0
-    found, expected = (json.loads((tmp_path / d / "summary.json").read_text())["metrics"] for d in ("strict", "cpu"))
+    found, expected = (metrics_of(tmp_path / d) for d in ("strict", "cpu"))
     assert found == pytest.approx(expected, abs=1e-5)
 
 

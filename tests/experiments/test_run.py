@@ -21,19 +21,16 @@ from experiments.harness.folder import RunFolder
 from experiments.harness.progress import Silent
 from tinygrad_hw import serialization
 
+from .runs import CrashError, loops_of, metrics_of, summary_of
 from .toy import run_toy, toy
 
 Params = dict[str, np.ndarray]
 
 
-class StoppedError(Exception):
-    """Stands for a crash."""
-
-
 def crash_at(index: int) -> Callable[[Step, Params], None]:
     def on_step(step: Step, params: Params) -> None:
         if step.index == index:
-            raise StoppedError
+            raise CrashError
 
     return on_step
 
@@ -48,11 +45,10 @@ def send(number: signal.Signals, index: int) -> Callable[[Step, Params], None]:
 
 def ending(path: Path) -> tuple[bytes, dict[str, bytes], dict[str, float]]:
     """Everything that must not depend on interruptions: metrics, final state, summary metrics."""
-    loops = Checkpoint.load(path / "checkpoint.safetensors").loops
+    loops = loops_of(path)
     arrays = {f"{name}/{key}": a.tobytes() for name, state in loops.items() for key, a in state.arrays.items()}
     plain = {name: json.dumps(state.tracked).encode() for name, state in loops.items()}
-    summary = json.loads((path / "summary.json").read_text())
-    return (path / "metrics.jsonl").read_bytes(), {**arrays, **plain}, summary["metrics"]
+    return (path / "metrics.jsonl").read_bytes(), {**arrays, **plain}, metrics_of(path)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +68,7 @@ def test_crashes_leave_no_trace(
 ) -> None:
     path = tmp_path_factory.mktemp("crashes") / "run"
     for index in sorted(crashes):
-        with pytest.raises(StoppedError):
+        with pytest.raises(CrashError):
             run_toy(toy(crash_at(index)), path, checkpoint_steps=every)
     run_toy(toy(), path, checkpoint_steps=every)
     assert ending(path) == undisturbed
@@ -87,7 +83,7 @@ def test_signals_finish_the_step_and_write_a_checkpoint(
     with pytest.raises(Interrupted):
         run_toy(toy(send(number, index)), tmp_path)
     assert signal.getsignal(number) is handler
-    assert Checkpoint.load(tmp_path / "checkpoint.safetensors").loops["second"].position == index + 1
+    assert loops_of(tmp_path)["second"].position == index + 1
     run_toy(toy(), tmp_path)
     assert ending(tmp_path) == undisturbed
 
@@ -101,12 +97,12 @@ def test_second_signal_stops_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run_toy(toy(twice), tmp_path)
-    assert "second" not in Checkpoint.load(tmp_path / "checkpoint.safetensors").loops
+    assert "second" not in loops_of(tmp_path)
 
 
 def test_finished_loops_are_not_repeated(tmp_path: Path) -> None:
     steps = []
-    with pytest.raises(StoppedError):
+    with pytest.raises(CrashError):
         run_toy(toy(crash_at(6)), tmp_path, checkpoint_steps=4)
     run_toy(toy(lambda step, params: steps.append(step.index)), tmp_path, checkpoint_steps=4)
     assert steps == list(range(4, 20))
@@ -130,9 +126,9 @@ def test_seeds_differ(tmp_path: Path, undisturbed: tuple[bytes, dict[str, bytes]
 
 
 def test_checkpoint_by_seconds(tmp_path: Path) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(CrashError):
         run_toy(toy(crash_at(3)), tmp_path, checkpoint_seconds=1e-9)
-    assert Checkpoint.load(tmp_path / "checkpoint.safetensors").loops["second"].position == 3
+    assert loops_of(tmp_path)["second"].position == 3
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -153,14 +149,14 @@ def test_full_disk_keeps_the_previous_checkpoint(
         run_toy(toy(fill), tmp_path, checkpoint_steps=4)
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
-    assert Checkpoint.load(tmp_path / "checkpoint.safetensors").loops["second"].position == 8
+    assert loops_of(tmp_path)["second"].position == 8
     assert not [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"]
     run_toy(toy(), tmp_path, checkpoint_steps=4)
     assert ending(tmp_path) == undisturbed
 
 
 def test_resume_refuses_other_data(tmp_path: Path) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(CrashError):
         run_toy(toy(crash_at(6)), tmp_path, checkpoint_steps=4)
     checkpoint = Checkpoint.load(tmp_path / "checkpoint.safetensors")
     checkpoint.data["line"] = "1" * 64
@@ -170,7 +166,7 @@ def test_resume_refuses_other_data(tmp_path: Path) -> None:
 
 
 def test_resume_refuses_other_lengths_and_lost_metrics(tmp_path: Path) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(CrashError):
         run_toy(toy(crash_at(6)), tmp_path, checkpoint_steps=4)
     with pytest.raises(UserError, match="loop first: checkpoint of 20 steps, this run makes 24"):
         run_toy(toy(), tmp_path, epochs=6)
@@ -230,9 +226,9 @@ def test_resumed_with_other_threads_it_says_so(tmp_path: Path) -> None:
             self.notes.append(text)
 
     first, same, other = Heard(), Heard(), Heard()
-    with pytest.raises(StoppedError):
+    with pytest.raises(CrashError):
         run_toy(toy(crash_at(3)), tmp_path, progress=first)
-    with pytest.raises(StoppedError):
+    with pytest.raises(CrashError):
         run_toy(toy(crash_at(3)), tmp_path, progress=same)
     threads = threadpool_info()[0]["num_threads"]
     with threadpool_limits(3 - min(threads, 2)):
@@ -253,5 +249,5 @@ def test_claims_that_the_data_cannot_settle_are_set_aside(tmp_path: Path) -> Non
 
     outcome = run_toy(replace(plain, run=run), tmp_path)
     assert outcome.passed and not outcome.verdicts
-    assert json.loads((tmp_path / "summary.json").read_text())["not_judged"] == {"loss": "nobody knows the line"}
+    assert summary_of(tmp_path)["not_judged"] == {"loss": "nobody knows the line"}
     assert "nobody knows the line" in (tmp_path / "report.html").read_text(encoding="utf-8")

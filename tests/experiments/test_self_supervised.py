@@ -1,8 +1,6 @@
 """Self-supervision: the made-up classes, what is transferred at which rate, and that a run continues where it was."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +8,6 @@ import pytest
 import tinygrad_hw as tg
 from experiments.data import augmentation, cifar10
 from experiments.harness import cli
-from experiments.harness.checkpoint import Checkpoint
 from experiments.self_supervised import new_optimizer, transfer
 from experiments.self_supervision.ways import turned
 from experiments.vision import cnn
@@ -19,8 +16,8 @@ from tinygrad_hw import serialization
 from tinygrad_hw.random import Stream
 
 from .data.cifar_files import BINARY, batches, binary_files, write
+from .runs import CrashError, assert_same_run, dying, loops_of, metrics_of, rows_of, summary_of
 from .test_cli import one_error_line
-from .test_data_augmentation import CrashError, assert_same_run, rows_of
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
 RUN = ["run", "self_supervised", "--profile", "smoke", "--quiet"]
@@ -34,7 +31,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_smoke_run(smoke: Path) -> None:
-    metrics = json.loads((smoke / "summary.json").read_text())["metrics"]
+    metrics = metrics_of(smoke)
     rows = rows_of(smoke)
     assert [(row["loop"], row["epoch"], row["step"]) for row in rows] == [
         ("pretext", 1, 12),
@@ -71,7 +68,7 @@ def test_accuracy_of_the_pretext_net(smoke: Path) -> None:
     held = cnn.Held.of(*turned(images), "cpu")
     np.testing.assert_allclose(held.logits(net), np.concatenate(logits), atol=1e-4)
     right = sum(int((made.argmax(axis=1) == way).sum()) for way, made in enumerate(logits))
-    metrics = json.loads((smoke / "summary.json").read_text())["metrics"]
+    metrics = metrics_of(smoke)
     assert metrics["pretext_test_accuracy"] == pytest.approx(right / 300, abs=0.01)
 
 
@@ -128,7 +125,7 @@ def test_pretext_net_of_another_run(smoke: Path, tmp_path: Path, by_file: bool) 
     own, other = ([r for r in rows_of(folder) if r["loop"] != "pretext"] for folder in (path, smoke))
     assert own == other, "the same net, through its file, leads to the same"
     assert not any(row["loop"] == "pretext" for row in rows_of(path))
-    summary = json.loads((path / "summary.json").read_text())
+    summary = summary_of(path)
     assert summary["data"]["pretext net"]["source"].endswith("pretext.safetensors")
     assert "in another run" in Page((path / "report.html").read_text(encoding="utf-8")).text
     assert cli.main(["evaluate", str(path)]) == 0
@@ -162,22 +159,15 @@ def test_saved_models_give_the_same_accuracy(smoke: Path, capsys: pytest.Capture
 
 def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the pretext net's epoch, and again while fine-tuning."""
-    step, left = cnn.train_step, [7]
-
-    def dying(*arguments: Any) -> float:
-        left[0] -= 1
-        if left[0] < 0:
-            raise CrashError
-        return step(*arguments)
-
-    monkeypatch.setattr(cnn, "train_step", dying)
+    left = [7]
+    monkeypatch.setattr(cnn, "train_step", dying(cnn.train_step, left))
     path = tmp_path / "run"
     with pytest.raises(CrashError):
         cli.main([*RUN, "--set", "checkpoint_steps=2", "--out", str(path)])
     left[0] = 6 + 4 + 3
     with pytest.raises(CrashError):
         cli.main(["resume", str(path), "--quiet"])
-    assert Checkpoint.load(path / "checkpoint.safetensors").loops["finetuned"].position == 2
+    assert loops_of(path)["finetuned"].position == 2
     left[0] = 10**6
     assert cli.main(["resume", str(path), "--quiet"]) == 0
     assert_same_run(path, smoke)
@@ -205,7 +195,7 @@ def test_labelled_pictures_that_are_not_even(tmp_path: Path) -> None:
     write(tmp_path / "data" / BINARY.folder, binary_files(arrays))
     out = tmp_path / "run"
     assert cli.main([*RUN, "--data-dir", str(tmp_path / "data"), "--out", str(out)]) == 0
-    metrics = json.loads((out / "summary.json").read_text())["metrics"]
+    metrics = metrics_of(out)
     assert (metrics["labelled_fewest"], metrics["labelled_most"]) == (9, 17)
     page = Page((out / "report.html").read_text(encoding="utf-8"))
     assert "not 10 of each class, but 9 to 17" in " ".join(page.text.split())

@@ -1,6 +1,5 @@
 """Compression: the parts by other means, that what is wrong is noticed, and that a kill -9 leaves no trace."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -17,14 +16,14 @@ from experiments.compression import tracking, training
 from experiments.compression.held import HeldProjection
 from experiments.compression.training import Digits, Fading, Learner
 from experiments.harness import cli
-from experiments.harness.checkpoint import Checkpoint
 from experiments.svd_compression import Config, equidistant, projections
 from tests import strict_backend
 from tinygrad_hw import functional as F
-from tinygrad_hw import nn, serialization
+from tinygrad_hw import nn
 from tinygrad_hw.random import Stream
 
 from .conftest import ROOT, Command
+from .runs import assert_same_run, loops_of, metrics_of, rows_of, timeless_metrics_of
 from .test_cli import one_error_line
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
@@ -49,10 +48,6 @@ def some_digits(count: int = 20, rim: int = 0) -> Digits:
     return Digits.on("cpu", images, rng.integers(0, 10, count), rim)
 
 
-def metrics_of(path: Path) -> dict[str, float]:
-    return dict(json.loads((path / "summary.json").read_text())["metrics"])
-
-
 # ------------------------------------------------------------------------------------------------------ the whole run
 
 
@@ -65,8 +60,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_smoke_run(smoke: Path) -> None:
     metrics = metrics_of(smoke)
-    rows = [json.loads(line) for line in (smoke / "metrics.jsonl").read_text().splitlines()]
-    assert list(dict.fromkeys(row["loop"] for row in rows)) == LOOPS
+    assert list(dict.fromkeys(row["loop"] for row in rows_of(smoke))) == LOOPS
     weights = 784 * 32 + 4 * 32 * 32 + 32 * 10
     thin = 8 * (784 + 32) + 4 * 8 * 64 + 32 * 10
     biases = 5 * 32 + 10
@@ -184,33 +178,22 @@ def test_kill_and_resume(tmp_path: Path, smoke: Path, command: Command) -> None:
         line = [sys.executable, "-c", KILLED, steps, *arguments]
         done = subprocess.run([str(part) for part in line], cwd=ROOT, check=False)
         assert done.returncode == -signal.SIGKILL
-        loops = json.loads(serialization.load_metadata(killed / "checkpoint.safetensors")["run"])["loops"]
-        assert list(loops)[-1] == under_way
+        assert list(loops_of(killed))[-1] == under_way
         assert not (killed / "summary.json").exists()
     assert command(*again).returncode == 0
 
-    assert (killed / "metrics.jsonl").read_bytes() == (smoke / "metrics.jsonl").read_bytes()
-    left, right = (Checkpoint.load(path / "checkpoint.safetensors").loops for path in (smoke, killed))
-    assert list(left) == list(right) == LOOPS
-    compared = set()
-    for loop in LOOPS:
-        assert left[loop].arrays.keys() == right[loop].arrays.keys()
-        for key, array in left[loop].arrays.items():
-            if not key.endswith("seconds"):
-                assert array.tobytes() == right[loop].arrays[key].tobytes(), (loop, key)
-                compared.add(f"{loop}/{key}")
+    assert_same_run(killed, smoke)
+    loops = loops_of(killed)
+    assert list(loops) == LOOPS
+    kept = {f"{loop}/{key}" for loop, state in loops.items() for key in state.arrays}
     for layer in (0, 2, 4, 6, 8):
         place = f"learner/net/{layer}.parametrizations.weight"
-        assert {f"subspace/{place}.original", f"subspace/{place}.0.basis", f"subspace/{place}.0.reseeded"} < compared
-        assert f"ste/{place}.0.space" in compared
+        assert {f"subspace/{place}.original", f"subspace/{place}.0.basis", f"subspace/{place}.0.reseeded"} < kept
+        assert f"ste/{place}.0.space" in kept
     for model in ("baseline", "factored", "ste", "subspace"):
         file = f"models/{model}.safetensors"
         assert (killed / file).read_bytes() == (smoke / file).read_bytes()
-    timeless = [
-        {k: v for k, v in metrics_of(p).items() if "seconds" not in k and "speed" not in k} for p in (smoke, killed)
-    ]
-    assert timeless[0] == timeless[1]
-    assert len(timeless[0]) > 30
+    assert len(timeless_metrics_of(killed)) > 30
 
 
 def test_a_basis_that_is_not_restored_is_noticed() -> None:
@@ -402,7 +385,7 @@ def test_a_lost_subspace_is_mended_with_the_check_alone() -> None:
 
 
 def test_trials_begin_alike_and_only_without_derivative_the_weights_stay(smoke: Path) -> None:
-    loops = Checkpoint.load(smoke / "checkpoint.safetensors").loops
+    loops = loops_of(smoke)
     losses = {name: loops[name].arrays["losses"] for name in LOOPS if name.startswith(("exact-", "subspace-"))}
     for name, values in losses.items():
         assert values[0] == pytest.approx(losses["exact-identity"][0], abs=1e-5), name

@@ -13,23 +13,19 @@ import pytest
 from scipy import ndimage
 
 from experiments.harness import cli
-from experiments.harness.checkpoint import Checkpoint
 from experiments.vae.model import VAE, Renderer
 from experiments.vae.training import Trainer
 from tests import strict_backend
-from tinygrad_hw import Tensor, serialization
+from tinygrad_hw import Tensor
 from tinygrad_hw.random import Stream
 
 from .conftest import ROOT, Command
+from .runs import assert_same_run, loops_of, metrics_of, rows_of, summary_of
 from .test_report import Page, assert_accessible, assert_loads_nothing
 from .test_sevens import course
 
 RUN = ["run", "vae_sevens", "--profile", "smoke", "--quiet"]
 LOOPS = ["start 1", "start 2", "dimensions", "contrast"]
-
-
-def metrics_of(path: Path) -> dict[str, float]:
-    return dict(json.loads((path / "summary.json").read_text())["metrics"])
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +101,7 @@ def test_blur(width: float) -> None:
 
 def test_smoke_run(done: Path) -> None:
     metrics = metrics_of(done)
-    rows = [json.loads(line) for line in (done / "metrics.jsonl").read_text().splitlines()]
+    rows = rows_of(done)
     assert [(row["loop"], row["epoch"]) for row in rows] == [(loop, epoch) for loop in LOOPS for epoch in (1, 2)]
     assert 0 <= metrics["effect_correlation"] <= 1
     assert metrics["effect_correlation"] == metrics[f"correlation_{metrics['found_dimension']:.0f}"]
@@ -115,17 +111,17 @@ def test_smoke_run(done: Path) -> None:
     assert rows[-1]["test_loss"] == metrics["test_loss"] < rows[4]["test_loss"]
     for row in rows:
         assert row["loss"] == pytest.approx(row["reconstruction"] + row["divergence"])
-    source = json.loads((done / "summary.json").read_text())["data"]["sevens"]["source"]
+    source = summary_of(done)["data"]["sevens"]["source"]
     assert source.endswith("400 for training, 100 for testing, rotation put on")
 
 
 def test_best_start_goes_on(done: Path) -> None:
     """The start with the least loss is the one whose weights the next loop began with."""
-    rows = [json.loads(line) for line in (done / "metrics.jsonl").read_text().splitlines()]
+    rows = rows_of(done)
     last = {row["loop"]: row["loss"] for row in rows}
     best = min(LOOPS[:2], key=lambda loop: last[loop])
     assert last[LOOPS[0]] != last[LOOPS[1]]
-    arrays = {loop: state.arrays for loop, state in Checkpoint.load(done / "checkpoint.safetensors").loops.items()}
+    arrays = {loop: state.arrays for loop, state in loops_of(done).items()}
     key = "vae/decoder.2.bias"
     near = {loop: np.abs(arrays[loop][key] - arrays["dimensions"][key]).max() for loop in LOOPS[:2]}
     assert near[best] == min(near.values())
@@ -219,7 +215,7 @@ def test_course_pictures(tmp_path: Path) -> None:
     assert not {"effect_correlation", "effect_named", "correlation_1"} & set(metrics)
     html = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "What was done to these pictures is not recorded" in html
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    summary = summary_of(tmp_path / "run")
     assert set(summary["not_judged"]) == {"effect_correlation", "effect_named"}
 
 
@@ -262,19 +258,12 @@ def test_kill_in_mid_epoch_and_resume(tmp_path: Path, command: Command, done: Pa
         line = [sys.executable, "-c", KILLED, steps, *arguments]
         ended = subprocess.run([str(part) for part in line], cwd=ROOT, check=False)
         assert ended.returncode == -signal.SIGKILL
-        loops = json.loads(serialization.load_metadata(killed / "checkpoint.safetensors")["run"])["loops"]
-        stood.append(list(loops)[-1])
+        stood.append(list(loops_of(killed))[-1])
         assert not (killed / "summary.json").exists()
     assert stood == ["start 1", "contrast"]
     assert command("resume", killed, "--quiet").returncode == 0
-    assert (killed / "metrics.jsonl").read_bytes() == (done / "metrics.jsonl").read_bytes()
-    left, right = (Checkpoint.load(path / "checkpoint.safetensors").loops for path in (done, killed))
-    assert list(left) == list(right) == LOOPS
-    for loop in LOOPS:
-        assert left[loop].arrays.keys() == right[loop].arrays.keys()
-        for key, array in left[loop].arrays.items():
-            assert array.tobytes() == right[loop].arrays[key].tobytes(), (loop, key)
-    left_metrics, right_metrics = metrics_of(done), metrics_of(killed)
-    assert left_metrics == right_metrics
+    assert_same_run(killed, done)
+    assert list(loops_of(killed)) == LOOPS
+    assert metrics_of(killed) == metrics_of(done), "all of them: there is no time among them"
     model = "models/vae.safetensors"
     assert (done / model).read_bytes() == (killed / model).read_bytes()

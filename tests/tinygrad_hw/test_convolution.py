@@ -338,6 +338,12 @@ def test_starting_values_are_distributed_as_in_pytorch(make, bound):
         (lambda: nn.Conv2d(4, 6, 1, 2, padding="same"), ValueError, "padding 'same' needs a stride of 1, got 2"),
         (lambda: nn.ConvTranspose2d(4, 6, 1, padding="same"), TypeError, "ConvTranspose2d: padding must be an integer"),
         (lambda: nn.ConvTranspose1d(4, 6, 1, output_padding=-1), ValueError, "output_padding must be one integer"),
+        (lambda: nn.Unfold(0), ValueError, "Unfold: kernel_size must be one integer of at least 1"),
+        (lambda: nn.Unfold(2, stride=1.5), TypeError, "Unfold: stride must be an integer"),
+        (lambda: nn.Unfold(2, stride=None), TypeError, "Unfold: stride must be an integer or 2 of them, got None"),
+        (lambda: nn.Unfold(2, dilation=(1, 2, 3)), ValueError, "Unfold: dilation must be one integer .* or 2 of them"),
+        (lambda: nn.Fold(0, 2), ValueError, "Fold: output_size must be one integer of at least 1"),
+        (lambda: nn.Fold((4, 5), 2, padding=-1), ValueError, "Fold: padding must be one integer of at least 0"),
         (lambda: nn.Conv2d(4, 6, 3)(np.ones((2, 3, 5, 5))), ValueError, r"takes 4 channels, got an input \(2, 3, 5, 5"),
     ],
 )

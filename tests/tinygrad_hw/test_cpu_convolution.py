@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from tinygrad_hw.kernels import convolution, windows
+from tinygrad_hw.kernels import convolution, cpu_module, windows
 from tinygrad_hw.kernels.windows import gather_plan, weight_plan
 
-needs_kernel = pytest.mark.skipif(convolution._cpu() is None, reason="no Numba, or no AVX-512")
+needs_kernel = pytest.mark.skipif(cpu_module("cpu_convolution") is None, reason="no Numba, or no AVX-512")
 small = st.integers(1, 4)
 sides = st.tuples(st.integers(0, 4), st.integers(0, 4))
 
@@ -75,7 +75,7 @@ def check(result, generic, terms, *arguments):
 @given(settings_of())
 @example(WIDE)
 def test_every_geometry(case):
-    module = convolution._cpu()
+    module = cpu_module("cpu_convolution")
     x, weight, bias, grad = operands(case)
     rest, terms = case["rest"], weight[0].size
     generic = convolution.generic_correlate
@@ -110,7 +110,7 @@ def test_images_that_are_parts_of_others(change):
     else:
         for array in (x, weight, bias, grad):
             array.flags.writeable = False
-    module, rest = convolution._cpu(), WIDE["rest"]
+    module, rest = cpu_module("cpu_convolution"), WIDE["rest"]
     check(
         module.correlate(x, weight, bias, *rest),
         convolution.generic_correlate,
@@ -149,7 +149,7 @@ def test_the_rest_is_left_to_the_generic_path(change, monkeypatch):
     if change in ("float64", "other byte order"):
         kind = np.float64 if change == "float64" else np.dtype(">f4")
         x, weight, bias, grad = (a.astype(kind) for a in (x, weight, bias, grad))
-    monkeypatch.setattr(convolution, "_cpu", lambda: pytest.fail("asked for a kernel"))
+    monkeypatch.setattr(convolution, "cpu_module", lambda name: pytest.fail("asked for a kernel"))
     rest = case["rest"]
     for name, arguments in (
         ("correlate", (x, weight, bias)),
@@ -165,7 +165,7 @@ def test_tables_that_would_be_too_long_are_left_to_the_generic_path():
     case = dict(WIDE, images=8, inputs=1, outputs=1, size=(40, 40), kernel=(33, 33))
     case["rest"] = ((1, 1), ((32, 32), (32, 32)), (1, 1), 1)
     x, weight, bias, _ = operands(case)
-    assert convolution._cpu().correlate(x, weight, bias, *case["rest"]) is None
+    assert cpu_module("cpu_convolution").correlate(x, weight, bias, *case["rest"]) is None
     expected = convolution.generic_correlate(x, weight, bias, *case["rest"])
     np.testing.assert_array_equal(convolution.correlate(x, weight, bias, *case["rest"]), expected)
 
@@ -177,7 +177,7 @@ def test_kernels_as_long_as_sequences_are_left_to_the_generic_path(monkeypatch):
     case = dict(WIDE, images=8, inputs=1, outputs=1, size=(1, 8000), kernel=(1, 400))
     case["rest"] = ((1, 1), ((0, 0), (200, 200)), (1, 1), 1)
     x, weight, bias, grad = operands(case)
-    module, rest = convolution._cpu(), case["rest"]
+    module, rest = cpu_module("cpu_convolution"), case["rest"]
     assert module.correlate(x, weight, bias, *rest) is None
     assert module.correlate_by_input(grad, weight, case["size"], *rest) is None
     assert module.correlate_by_weight(grad, x, case["kernel"], *rest) is None
@@ -194,9 +194,9 @@ def test_plans_are_kept_and_cannot_be_written():
 BITS = """
 import zlib, numpy as np
 from tests.tinygrad_hw.test_cpu_convolution import WIDE, operands
-from tinygrad_hw.kernels import convolution, windows
+from tinygrad_hw.kernels import cpu_module
 x, weight, bias, grad = operands(WIDE)
-module, rest = convolution._cpu(), WIDE["rest"]
+module, rest = cpu_module("cpu_convolution"), WIDE["rest"]
 for made in (module.correlate(x, weight, bias, *rest), module.correlate_by_input(grad, weight, WIDE["size"], *rest),
              module.correlate_by_weight(grad, x, (3, 3), *rest)):
     print(zlib.crc32(np.ascontiguousarray(made)))

@@ -10,7 +10,7 @@ import pytest
 import tinygrad_hw as tg
 from tinygrad_hw import kernels, optim
 
-needs_numba = pytest.mark.skipif(kernels.cpu_kernels() is None, reason="Numba is not installed")
+needs_numba = pytest.mark.skipif(kernels.cpu_module("cpu") is None, reason="Numba is not installed")
 SHAPES = [(300, 250), (7,), (129,)]  # one run of more than 2^16 entries, with gaps between the parameters
 
 
@@ -46,9 +46,9 @@ RULES = {
 def test_a_fused_update_gives_the_bits_of_the_generic_one(rule, dtype, monkeypatch):
     used = []
     for name in ("adam", "sgd"):
-        kernel = getattr(kernels.cpu_kernels(), name)
+        kernel = getattr(kernels.cpu_module("cpu"), name)
         monkeypatch.setattr(
-            kernels.cpu_kernels(), name, lambda *args, kernel=kernel, name=name: (used.append(name), kernel(*args))
+            kernels.cpu_module("cpu"), name, lambda *args, kernel=kernel, name=name: (used.append(name), kernel(*args))
         )
     fused = trained(RULES[rule], dtype)
     assert set(used) == {"sgd" if "sgd" in rule else "adam"} and len(used) == 4
@@ -88,13 +88,13 @@ def test_momentum_and_other_rules_take_the_generic_path(monkeypatch):
 
 
 def test_without_numba_the_generic_path_serves(monkeypatch):
-    kernels.cpu_kernels.cache_clear()
+    kernels.cpu_module.cache_clear()
     monkeypatch.setitem(sys.modules, "numba", None)  # importing it raises ImportError
     monkeypatch.delitem(sys.modules, "tinygrad_hw.kernels.cpu", raising=False)
     monkeypatch.delattr(kernels, "cpu", raising=False)
     try:
-        assert kernels.cpu_kernels() is None and not kernels.fused(np.zeros(2**16, "f4"))
+        assert kernels.cpu_module("cpu") is None and not kernels.fused(np.zeros(2**16, "f4"))
         values, _ = trained(RULES["adam"], "float32", steps=1)
         assert np.isfinite(values[0]).all()
     finally:
-        kernels.cpu_kernels.cache_clear()
+        kernels.cpu_module.cache_clear()

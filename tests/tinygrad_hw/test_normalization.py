@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import tinygrad_hw as tg
 from tinygrad_hw import functional as F
 from tinygrad_hw import nn
+from tinygrad_hw.kernels import cpu_module
 from tinygrad_hw.kernels import normalization as kernels
-from tinygrad_hw.kernels.pooling import cpu_module
 from tinygrad_hw.random import Stream
 from tinygrad_hw.serialization import load, save
 
@@ -190,6 +190,10 @@ def test_a_change_of_running_statistics_before_backward_is_noticed():
         (lambda: nn.LayerNorm(3)(normal((3, 4))), ValueError, r"layer_norm: expected a shape \(..., 3\), got \(3, 4\)"),
         (lambda: nn.GroupNorm(2, 3), ValueError, "3 channels cannot be divided into 2 groups"),
         (lambda: nn.GroupNorm(2, 4)(normal((2, 6))), ValueError, "with C = 4, got"),
+        (lambda: nn.BatchNorm2d(3, eps=0.0), ValueError, "BatchNorm2d: eps must be a finite number > 0, got 0.0"),
+        (lambda: nn.BatchNorm1d(3, eps=float("inf")), ValueError, "BatchNorm1d: eps must be"),
+        (lambda: nn.LayerNorm(3, eps=-1e-5), ValueError, "LayerNorm: eps must be a finite number > 0, got -1e-05"),
+        (lambda: nn.GroupNorm(2, 4, eps=float("nan")), ValueError, "GroupNorm: eps must be a finite number > 0"),
         (lambda: F.batch_norm(normal((4, 3)), training=False), ValueError, "running statistics outside training"),
     ],
 )

@@ -183,6 +183,12 @@ def test_batches_without_images(name):
         (lambda x: nn.AvgPool1d((2, 2)), ValueError, "AvgPool1d: kernel_size must be"),
         (lambda x: nn.AdaptiveAvgPool2d(0), ValueError, "AdaptiveAvgPool2d: output_size must be"),
         (lambda x: nn.Upsample(), ValueError, "Upsample: expected either size or scale_factor"),
+        (lambda x: nn.Upsample(0), ValueError, "Upsample: size must be one integer of at least 1"),
+        (lambda x: nn.Upsample(2.5), TypeError, "Upsample: size must be an integer or 2 of them"),
+        (lambda x: nn.Upsample((2, 2), mode="linear"), ValueError, "Upsample: size must be one integer of at least 1"),
+        (lambda x: nn.Upsample(scale_factor=-1), ValueError, "Upsample: scale_factor must be a positive number"),
+        (lambda x: nn.Upsample(scale_factor=(1, 2, 3)), ValueError, "a positive number, or 2 of them"),
+        (lambda x: nn.Upsample(2, mode="cubic"), ValueError, "Upsample: expected mode 'nearest', "),
     ],
 )
 def test_bad_arguments(call, error, words):

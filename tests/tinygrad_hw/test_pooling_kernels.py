@@ -15,7 +15,7 @@ import tinygrad_hw as tg
 from tests.tinygrad_hw.test_pooling import windows
 from tinygrad_hw import functional as F
 from tinygrad_hw.functional import pooling as operations
-from tinygrad_hw.kernels import pooling, resampling
+from tinygrad_hw.kernels import images, pooling, resampling
 
 MODULE = pooling.cpu_pooling(np.zeros((64, 2, 16, 16), np.float32), (16, 16))
 pytestmark = pytest.mark.skipif(MODULE is None, reason="no Numba")
@@ -39,12 +39,24 @@ def test_max_pooling_has_the_bits_of_the_generic_path(case, batch, special):
     lengths = x.reshape(x.shape if axes == 2 else (*x.shape[:2], x.shape[3]))
     laid = operations._windows("max_pool", lengths, axes, *map(sizes.get, NAMES))
     y, chosen = pooling.generic_max_pool(x, laid)
-    mine = MODULE.max_pool(pooling.batch_innermost(x), *pooling._axes(laid, x.shape[2:]))
-    np.testing.assert_array_equal(pooling.images_first(mine[0]), y)
-    np.testing.assert_array_equal(pooling.images_first(mine[1]), chosen)
+    mine = MODULE.max_pool(images.batch_innermost(x), *pooling._axes(laid, x.shape[2:]))
+    np.testing.assert_array_equal(images.images_first(mine[0]), y)
+    np.testing.assert_array_equal(images.images_first(mine[1]), chosen)
     grad = normal(y.shape, 2)
-    made = MODULE.scatter(pooling.batch_innermost(grad), mine[1], *pooling._axes(laid, x.shape[2:]))
-    np.testing.assert_array_equal(pooling.images_first(made), pooling.generic_scatter(grad, chosen, laid, x.shape[2:]))
+    made = MODULE.scatter(images.batch_innermost(grad), mine[1], *pooling._axes(laid, x.shape[2:]))
+    np.testing.assert_array_equal(images.images_first(made), pooling.generic_scatter(grad, chosen, laid, x.shape[2:]))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 5, 7), (7, 5, 40, 50), (33, 2, 8, 3), (64, 4, 12, 20)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", ">f4"])
+def test_the_batch_comes_innermost_in_one_piece_and_without_a_copy_where_it_lies_so(shape, dtype):
+    x = normal(shape).astype(dtype)
+    lying = np.ascontiguousarray(x.transpose(1, 2, 3, 0))
+    for array in (x, images.images_first(lying), x[::-1, :, ::-1], np.broadcast_to(x[:1], shape), x[:, :, ::2]):
+        made = images.batch_innermost(array)
+        assert made.flags.c_contiguous and made.dtype == x.dtype
+        np.testing.assert_array_equal(made, array.transpose(1, 2, 3, 0))
+    assert np.shares_memory(images.batch_innermost(images.images_first(lying)), lying)
 
 
 NAMES = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
@@ -62,8 +74,8 @@ def test_resampling_has_the_bits_of_the_generic_path(data, batch, size):
     rows, columns = (taps(data, n) for n in size)
     for a, b, source in ((rows, columns, x), (rows.transposed, columns.transposed, None)):
         source = normal((batch, 3, rows.outputs, columns.outputs), 1) if source is None else source
-        made = MODULE.resample(pooling.batch_innermost(source), a, b)
-        np.testing.assert_array_equal(pooling.images_first(made), resampling.generic_resample(source, a, b))
+        made = MODULE.resample(images.batch_innermost(source), a, b)
+        np.testing.assert_array_equal(images.images_first(made), resampling.generic_resample(source, a, b))
 
 
 @given(data=st.data(), size=st.tuples(st.integers(1, 6), st.integers(1, 6)))

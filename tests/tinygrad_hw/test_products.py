@@ -18,7 +18,7 @@ import tinygrad_hw as tg
 from tinygrad_hw import functional as F
 from tinygrad_hw import kernels
 
-needs_kernel = pytest.mark.skipif(kernels.cpu_products() is None, reason="no Numba, or no AVX-512")
+needs_kernel = pytest.mark.skipif(kernels.cpu_module("products") is None, reason="no Numba, or no AVX-512")
 DRAW = np.random.default_rng(0)
 LENGTHS = (16, 17, 63, 64, 65, 131)
 SHAPES = [
@@ -54,7 +54,7 @@ def test_products_of_every_shape_and_layout(shape, layout, with_bias):
     bias = DRAW.standard_normal(shape[2]).astype(np.float32) if with_bias else None
     room = np.full((shape[0] + 2, shape[2] + 40), np.float32(7))
     out = room[1:-1, 20:-20]  # rows in one piece, not beside each other
-    kernels.cpu_products().product(a, b, bias, out)
+    kernels.cpu_module("products").product(a, b, bias, out)
     check(a, b, out, 0.0 if bias is None else bias)
     out[...] = 7
     assert (room == 7).all(), "wrote beside its place"
@@ -114,12 +114,12 @@ def test_special_numbers_pass_through():
     ],
 )
 def test_the_rest_is_left_to_numpy(a, b, monkeypatch):
-    monkeypatch.setattr(kernels, "cpu_products", lambda: pytest.fail("asked for a kernel"))
+    monkeypatch.setattr(kernels, "cpu_module", lambda name: pytest.fail("asked for a kernel"))
     np.testing.assert_array_equal(kernels.product(a, b), a @ b)
 
 
 def test_without_a_kernel_numpy_serves(monkeypatch):
-    monkeypatch.setattr(kernels, "cpu_products", lambda: None)
+    monkeypatch.setattr(kernels, "cpu_module", lambda name: None)
     a, b = operands(128, 100, 64, "cf")
     bias, out = np.ones(64, "f4"), np.empty((128, 64), "f4")
     assert kernels.product(a, b, out, bias) is out
@@ -144,12 +144,12 @@ def test_operations_give_the_gradients_of_numpy(operation, monkeypatch):
         (y * tg.tensor(draw.standard_normal(y.shape).astype("f4"))).sum().backward()
         return [y.detach().numpy(), *(leaf.grad.numpy() for leaf in (x, w, b))]
 
-    used, module = [], kernels.cpu_products()
+    used, module = [], kernels.cpu_module("products")
     original = module.product
     monkeypatch.setattr(module, "product", lambda *args: (used.append(1), original(*args)))
     fused = gradients()
     assert len(used) == 3
-    monkeypatch.setattr(kernels, "cpu_products", lambda: None)
+    monkeypatch.setattr(kernels, "cpu_module", lambda name: None)
     for mine, theirs in zip(fused, gradients(), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
 
@@ -178,7 +178,7 @@ def test_row_sums_have_the_bits_of_numpy(shape, monkeypatch):
     np.testing.assert_array_equal(fused, kernels.row_sums(x))
 
 
-needs_passes = pytest.mark.skipif(kernels.cpu_kernels() is None, reason="no Numba")
+needs_passes = pytest.mark.skipif(kernels.cpu_module("cpu") is None, reason="no Numba")
 
 
 @needs_passes
@@ -264,7 +264,7 @@ def test_cross_entropy_has_the_bits_of_numpy(special, reduction, monkeypatch):
             loss.backward(np.linspace(0.5, 2, 40, dtype=np.float32) if reduction == "none" else np.float32(0.7))
         return loss.detach().numpy(), x.grad.numpy()
 
-    used, module = [], kernels._passes()
+    used, module = [], kernels.cpu_module("passes")
     original = module.shift
     monkeypatch.setattr(module, "shift", lambda *args: (used.append(1), original(*args))[1])
     fused = computed()
@@ -297,7 +297,7 @@ for m, k, n in ((128, 784, 100), (100, 128, 784), (300, 200, 1000), (1024, 128, 
         digest.update(kernels.product(left, right).tobytes())
 p, g, m, v = draw.standard_normal((4, 300_000)).astype("f4")
 v = abs(v)
-kernels.cpu_kernels().adam(p, g, m, v, 1.0, 0.0, 0.1, 0.999, 0.001, 1e-8, 0.1)
+kernels.cpu_module("cpu").adam(p, g, m, v, 1.0, 0.0, 0.1, 0.999, 0.001, 1e-8, 0.1)
 for array in (p, m, v):
     digest.update(array.tobytes())
 print(pool.count, len([t for t in threading.enumerate() if t.name.startswith("kernels-")]), digest.hexdigest())

@@ -11,10 +11,10 @@ import tinygrad_hw as tg
 from tinygrad_hw import functional as F
 from tinygrad_hw import nn
 from tinygrad_hw.functional.packing import Packing
-from tinygrad_hw.kernels import cpu_products, recurrence
+from tinygrad_hw.kernels import cpu_module, recurrence
 from tinygrad_hw.random import Stream
 
-pytestmark = pytest.mark.skipif(cpu_products() is None, reason="needs Numba and a processor with AVX-512")
+pytestmark = pytest.mark.skipif(cpu_module("products") is None, reason="needs Numba and a processor with AVX-512")
 
 
 @pytest.fixture(autouse=True)

@@ -11,17 +11,15 @@ from typing import Any, NamedTuple
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import Array
 from tinygrad_hw.functional.checks import check_floating, integers
-from tinygrad_hw.functional.pooling import as_images
+from tinygrad_hw.functional.images import Sizes, checked_images, like, pair
 from tinygrad_hw.functional.shape import flip, reshape
 from tinygrad_hw.kernels import convolution as kernels
-from tinygrad_hw.kernels.convolution import Padding, Pair, output_size
+from tinygrad_hw.kernels.convolution import Padding, output_size
+from tinygrad_hw.kernels.images import Pair
 
 __all__ = [
     "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "convolve1d", "convolve2d", "fold", "unfold",
 ]  # fmt: skip
-
-
-Sizes = int | tuple[int, ...]
 
 
 class Geometry(NamedTuple):
@@ -142,13 +140,8 @@ class Fold(Function):
 # ----------------------------------------------------------------------------------------------------------- arguments
 
 
-def _pair(sizes: tuple[int, ...], height: int) -> Pair:
-    """Sizes of the last axes, as those of height and width; that of a sequence's height is ``height``."""
-    return (height, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
-
-
 def _pairs(name: str, what: str, value: Any, axes: int, least: int) -> Pair:
-    return _pair(integers(name, what, value, axes, least), least)
+    return pair(integers(name, what, value, axes, least), least)
 
 
 def _paddings(name: str, padding: Any, axes: int, kernel: Pair, stride: Pair, dilation: Pair) -> Padding:
@@ -180,13 +173,6 @@ def _check_bias(name: str, bias: Any, channels: int) -> None:
         check_floating(name, bias)
         if tuple(bias.shape) != (channels,):
             raise ValueError(f"{name}: expected a bias ({channels},), got {tuple(bias.shape)}")
-
-
-def _fitted(y: Any, x: Any, axes: int) -> Any:
-    """``y`` (N, C, H, W) with as many axes as ``x``."""
-    if x.ndim == 4 == axes + 2:
-        return y
-    return reshape(y, (*y.shape[:2], *y.shape[4 - axes :])[-x.ndim :])
 
 
 def _columns_geometry(
@@ -222,7 +208,7 @@ def _correlate(
     flipped: bool = False,
 ) -> Any:  # fmt: skip
     """Cross-correlation of sequences or images, or with ``flipped`` kernels convolution."""
-    x = as_images(name, input, axes)
+    x = checked_images(name, input, axes)
     w = _check_kernels(name, weight, axes, "out, in / groups")
     (count,) = integers(name, "groups", groups, 1, 1)
     if w.shape[1] * count != x.shape[1]:
@@ -237,7 +223,7 @@ def _correlate(
     kernel = w.shape[2:]
     geometry = Geometry(steps, _paddings(name, padding, axes, kernel, steps, spread), spread, count)
     _places(name, x.shape[2:], kernel, geometry)
-    return _fitted(Correlate.apply(x, flip(w, (2, 3)) if flipped else w, bias, geometry), input, axes)
+    return like(Correlate.apply(x, flip(w, (2, 3)) if flipped else w, bias, geometry), input, axes)
 
 
 def _transpose(
@@ -245,7 +231,7 @@ def _transpose(
     groups: Any, dilation: Any,
 ) -> Any:  # fmt: skip
     """The transpose of the cross-correlation of sequences or images."""
-    y = as_images(name, input, axes)
+    y = checked_images(name, input, axes)
     w = _check_kernels(name, weight, axes, "in, out / groups")
     (count,) = integers(name, "groups", groups, 1, 1)
     if w.shape[0] != y.shape[1]:
@@ -268,7 +254,7 @@ def _transpose(
         if sizes[-1] < 1:
             raise ValueError(f"{name}: padding {p} leaves nothing of an output of {sizes[-1] + 2 * p} pixels")
     geometry = Geometry(steps, (paddings[0], paddings[1]), spread, count)
-    return _fitted(CorrelateByInput.apply(y, w, bias, (sizes[0], sizes[1]), geometry), input, axes)
+    return like(CorrelateByInput.apply(y, w, bias, (sizes[0], sizes[1]), geometry), input, axes)
 
 
 def conv1d(
@@ -371,7 +357,7 @@ def unfold(input: Any, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes =
     One image (C, H, W) gives (C KH KW, places). Raises TypeError for sizes that are not integers, ValueError for ones
     out of range and a kernel larger than the padded image.
     """
-    x = as_images("unfold", input, 2)
+    x = checked_images("unfold", input, 2)
     kernel, geometry, _ = _columns_geometry("unfold", kernel_size, dilation, padding, stride, x.shape[2:])
     columns = Unfold.apply(x, kernel, geometry)
     return columns if input.ndim == 4 else columns[0]

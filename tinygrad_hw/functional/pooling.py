@@ -11,29 +11,17 @@ from typing import Any
 
 from tinygrad_hw.autograd import Function
 from tinygrad_hw.backend import Array
-from tinygrad_hw.functional.checks import check_floating, integers
+from tinygrad_hw.functional.checks import integers
 from tinygrad_hw.functional.elementwise import gate
+from tinygrad_hw.functional.images import as_images, image_size, like, pair
 from tinygrad_hw.functional.indexing import scatter
 from tinygrad_hw.kernels import pooling as kernels
-from tinygrad_hw.kernels.pooling import Pair, Windows
+from tinygrad_hw.kernels.pooling import Windows
 from tinygrad_hw.kernels.resampling import Taps, resample
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool1d", "avg_pool2d", "max_pool1d", "max_pool2d",
 ]  # fmt: skip
-
-
-def _images(x: Any, axes: int) -> Any:
-    """An array or a Tensor as (N, C, H, W), given how many of its last axes are an image's."""
-    if x.ndim == axes + 2 == 4:
-        return x
-    batch = x.shape[: -axes - 1] or (1,)
-    return x.reshape((*batch, x.shape[-axes - 1], *(1,) * (2 - axes), *x.shape[-axes:]))
-
-
-def _like(y: Any, x: Any, axes: int) -> Any:
-    """``y`` (N, C, H, W) with the axes that ``x`` has."""
-    return y if x.ndim == axes + 2 == 4 else y.reshape((*x.shape[:-axes], *y.shape[4 - axes :]))
 
 
 class MaxPool(Function):
@@ -43,18 +31,18 @@ class MaxPool(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Array, windows: Windows, axes: int) -> Array:
-        images = _images(x, axes)
+        images = as_images(x, axes)
         y, ctx.chosen = kernels.max_pool(images, windows)
         ctx.windows, ctx.axes, ctx.shape = windows, axes, images.shape
-        return _like(y, x, axes)
+        return like(y, x, axes)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        windows, size, images = ctx.windows, ctx.shape[2:], _images(grad, ctx.axes)
+        windows, size, images = ctx.windows, ctx.shape[2:], as_images(grad, ctx.axes)
         if ctx.recording:
             key, inside = kernels.positions(ctx.chosen, windows, size)
-            return _like(scatter(gate(images, inside), ctx.shape, key), grad, ctx.axes)
-        return _like(kernels.scatter(images, ctx.chosen, windows, size), grad, ctx.axes)
+            return like(scatter(gate(images, inside), ctx.shape, key), grad, ctx.axes)
+        return like(kernels.scatter(images, ctx.chosen, windows, size), grad, ctx.axes)
 
 
 class Resample(Function):
@@ -65,7 +53,7 @@ class Resample(Function):
     @staticmethod
     def forward(ctx: Any, x: Array, rows: Taps, columns: Taps, axes: int) -> Array:
         ctx.rows, ctx.columns, ctx.axes = rows, columns, axes
-        return _like(resample(_images(x, axes), rows, columns), x, axes)
+        return like(resample(as_images(x, axes), rows, columns), x, axes)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
@@ -73,27 +61,6 @@ class Resample(Function):
 
 
 # ---------------------------------------------------------------------------------------------------------- arguments
-
-
-def as_images(name: str, x: Any, axes: int) -> Any:
-    """``x`` as (N, C, H, W), with N and H of 1 where it has none; raises as :func:`image_size`."""
-    image_size(name, x, axes)
-    return _images(x, axes)
-
-
-def image_size(name: str, x: Any, axes: int) -> Pair:
-    """Height (1 for sequences) and width of images; raises where ``x`` is not floating, or is none of ``axes`` axes."""
-    check_floating(name, x)
-    if x.ndim not in (axes + 1, axes + 2) or 0 in x.shape[-axes - 1 :]:
-        expected = "(N, C, L) or (C, L)" if axes == 1 else "(N, C, H, W) or (C, H, W)"
-        raise ValueError(f"{name}: expected a shape {expected}, none but N zero, got {tuple(x.shape)}")
-    return _both(tuple(x.shape[-axes:]), 1)
-
-
-def _both(sizes: tuple[int, ...], missing: int) -> Pair:
-    """Sizes of the last axes, as those of height and width."""
-    height, width = (missing,) * (2 - len(sizes)) + sizes
-    return height, width
 
 
 def _windows(
@@ -117,7 +84,7 @@ def _windows(
             )
         count = (rest + (s - 1 if ceil_mode else 0)) // s + 1
         sizes.append(count - 1 if ceil_mode and (count - 1) * s >= size + p else count)
-    return Windows(_both(kernel, 1), _both(steps, 1), _both(frame, 0), _both(spread, 1), _both(tuple(sizes), 1))
+    return Windows(pair(kernel, 1), pair(steps, 1), pair(frame, 0), pair(spread, 1), pair(tuple(sizes), 1))
 
 
 @lru_cache(maxsize=256)
@@ -245,7 +212,7 @@ def _adaptive_avg_pool(name: str, x: Any, axes: int, output_size: Any) -> Any:
         size if count is None else integers(name, "output_size", count, 1, 1)[0]
         for size, count in zip(sizes[-axes:], given, strict=True)
     )
-    taps = (_adaptive_means(size, count) for size, count in zip(sizes, _both(counts, 1), strict=True))
+    taps = (_adaptive_means(size, count) for size, count in zip(sizes, pair(counts, 1), strict=True))
     return Resample.apply(x, *taps, axes)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_hw.functional.checks import integers
-from tinygrad_hw.functional.pooling import Resample, image_size
+from tinygrad_hw.functional.images import image_size
+from tinygrad_hw.functional.pooling import Resample
 from tinygrad_hw.kernels.resampling import Taps
 
 __all__ = ["interpolate"]
@@ -40,20 +41,38 @@ def _linear(size: int, count: int, factor: float | None, align_corners: bool) ->
     return Taps(rows, size)
 
 
-def _sizes(old: tuple[int, ...], size: Any, scale_factor: Any) -> list[tuple[int, float | None]]:
-    """For each axis the new size, and the factor where that was given."""
-    axes = len(old)
+def check_settings(name: str, size: Any, scale_factor: Any, mode: str, align_corners: bool | None) -> None:
+    """Raise in the name ``name`` where settings of :func:`interpolate` make no sense, whatever the images."""
+    if mode not in _MODES:
+        raise ValueError(f"{name}: expected mode {', '.join(map(repr, _MODES))}, got {mode!r}")
+    if mode == "nearest" and align_corners is not None:
+        raise ValueError(f"{name}: align_corners is for the modes 'linear' and 'bilinear'")
     if (size is None) == (scale_factor is None):
-        raise ValueError(f"interpolate: expected either size or scale_factor, got {size!r} and {scale_factor!r}")
-    if size is not None:
-        return [(count, None) for count in integers("interpolate", "size", size, axes, 1)]
+        raise ValueError(f"{name}: expected either size or scale_factor, got {size!r} and {scale_factor!r}")
+    given = size if scale_factor is None else scale_factor
+    several = isinstance(given, (tuple, list)) and len(given) + 2 in _MODES[mode]
+    axes = len(given) if several else _MODES[mode][-1] - 2
+    if scale_factor is None:
+        integers(name, "size", size, axes, 1)
+    else:
+        _factors(name, scale_factor, axes)
+
+
+def _factors(name: str, scale_factor: Any, axes: int) -> tuple[float, ...]:
     factors = tuple(scale_factor) if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * axes
     if len(factors) != axes or not all(
         isinstance(f, (int, float, np.number)) and not isinstance(f, bool) and 0 < f < math.inf for f in factors
     ):
-        raise ValueError(
-            f"interpolate: scale_factor must be a positive number, or {axes} of them, got {scale_factor!r}"
-        )
+        raise ValueError(f"{name}: scale_factor must be a positive number, or {axes} of them, got {scale_factor!r}")
+    return factors
+
+
+def _sizes(old: tuple[int, ...], size: Any, scale_factor: Any) -> list[tuple[int, float | None]]:
+    """For each axis the new size, and the factor where that was given."""
+    axes = len(old)
+    if size is not None:
+        return [(count, None) for count in integers("interpolate", "size", size, axes, 1)]
+    factors = _factors("interpolate", scale_factor, axes)
     found: list[tuple[int, float | None]] = [(math.floor(n * f), float(f)) for n, f in zip(old, factors, strict=True)]
     if min(count for count, _ in found) < 1:
         raise ValueError(f"interpolate: scale_factor {scale_factor!r} leaves nothing of {old}")
@@ -78,13 +97,10 @@ def interpolate(
         TypeError: for an ``x`` that is not floating, or sizes that are not integers.
         ValueError: for an unknown mode, one that is not for images of this shape, or sizes that make no sense.
     """
-    if mode not in _MODES:
-        raise ValueError(f"interpolate: expected mode {', '.join(map(repr, _MODES))}, got {mode!r}")
+    check_settings("interpolate", size, scale_factor, mode, align_corners)
     axes = getattr(x, "ndim", 4) - 2
     if axes + 2 not in _MODES[mode]:
         raise ValueError(f"interpolate: mode {mode!r} is not for the shape {tuple(x.shape)}")
-    if mode == "nearest" and align_corners is not None:
-        raise ValueError("interpolate: align_corners is for the modes 'linear' and 'bilinear'")
     old = image_size("interpolate", x, axes)
     new = [(1, None)] * (2 - axes) + _sizes(x.shape[2:], size, scale_factor)
     taps = [

@@ -9,6 +9,7 @@ unless the bits are the same: a run that is resumed gives the same ones.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from functools import cache
 from typing import Any
@@ -26,35 +27,28 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 @cache
-def cpu_kernels() -> Any:
-    """The module of CPU kernels, see :mod:`tinygrad_hw.kernels.cpu`; None without a Numba that fits this NumPy."""
+def cpu_module(name: str) -> Any:
+    """A module of compiled CPU kernels; None without a Numba that fits this NumPy, or without AVX-512 if it needs that.
+
+    Those that need it say so by a name ``AVAILABLE``.
+    """
     try:
-        from tinygrad_hw.kernels import cpu as module
+        module = importlib.import_module(f"tinygrad_hw.kernels.{name}")
     except ImportError:
         return None
-    return module
-
-
-@cache
-def cpu_products() -> Any:
-    """See :mod:`tinygrad_hw.kernels.products`; None without Numba, or AVX-512 in the processor."""
-    try:
-        from tinygrad_hw.kernels import products as module
-    except ImportError:
-        return None
-    return module if module.AVAILABLE else None
+    return module if getattr(module, "AVAILABLE", True) else None
 
 
 def fused(array: Array) -> bool:
     """Whether there are kernels for arrays of this dtype, device and size: long float32 or float64 ones on the CPU."""
     fits = array.size >= _LEAST and array.dtype.kind == "f" and array.dtype.itemsize in (4, 8)
-    return fits and device_of(array) == "cpu" and cpu_kernels() is not None
+    return fits and device_of(array) == "cpu" and cpu_module("cpu") is not None
 
 
 def product(a: Any, b: Any, out: Array | None = None, bias: Any = None) -> Any:
     """``a @ b + bias`` for two matrices, and a bias along each row or None; written to ``out`` if that is given."""
     if type(a) is np.ndarray and type(b) is np.ndarray and _takes(a, b, bias):
-        module = cpu_products()
+        module = cpu_module("products")
         if module is not None:
             if out is None:
                 out = np.empty((a.shape[0], b.shape[1]), np.float32)
@@ -104,23 +98,23 @@ def row_sums(x: Any) -> Any:
 
 def sigmoid(x: Any) -> Array | None:
     """1/(1 + e⁻ˣ) of many numbers; None where there is no kernel for the array."""
-    if type(x) is not np.ndarray or x.dtype != _FLOAT32 or x.size < _LEAST_SIGMOID or cpu_kernels() is None:
+    if type(x) is not np.ndarray or x.dtype != _FLOAT32 or x.size < _LEAST_SIGMOID:
         return None
-    out = np.empty_like(x)
-    if out.strides != x.strides:  # the axes of x do not fill memory one after another, in whatever order
+    module, out = cpu_module("passes"), np.empty_like(x)
+    if module is None or out.strides != x.strides:  # the axes of x do not fill memory, in whatever order
         return None
-    _passes().sigmoid(x.ravel("K"), out.ravel("K"))
+    module.sigmoid(x.ravel("K"), out.ravel("K"))
     return out
 
 
 def relu(x: Any) -> Array | None:
     """``x`` where that is not less than 0, else 0; None where there is no kernel for the array."""
-    if type(x) is not np.ndarray or x.dtype != _FLOAT32 or x.size < _LEAST or cpu_kernels() is None:
+    if type(x) is not np.ndarray or x.dtype != _FLOAT32 or x.size < _LEAST:
         return None
-    out = np.empty_like(x)
-    if out.strides != x.strides:
+    module, out = cpu_module("passes"), np.empty_like(x)
+    if module is None or out.strides != x.strides:
         return None
-    _passes().relu(x.ravel("K"), out.ravel("K"))
+    module.relu(x.ravel("K"), out.ravel("K"))
     return out
 
 
@@ -142,21 +136,13 @@ def by_rows(x: Any) -> Any:
     """A matrix, copied if it lies by columns, as flattened images whose batch is innermost do: products want rows."""
     if type(x) is not np.ndarray or x.ndim != 2 or x.dtype != _FLOAT32 or x.size < _LEAST_COPY:
         return x
-    if not x.flags.f_contiguous or x.flags.c_contiguous or cpu_kernels() is None:
-        return x
-    return _passes().transpose(x.T)
+    module = cpu_module("passes") if x.flags.f_contiguous and not x.flags.c_contiguous else None
+    return x if module is None else module.transpose(x.T)
 
 
 def loaded_passes() -> Any:
     """See :mod:`tinygrad_hw.kernels.passes`; None unless Numba is loaded for products: the bits are the same."""
-    return None if "tinygrad_hw.kernels.products" not in sys.modules else _passes()
-
-
-@cache
-def _passes() -> Any:
-    from tinygrad_hw.kernels import passes
-
-    return passes
+    return None if "tinygrad_hw.kernels.products" not in sys.modules else cpu_module("passes")
 
 
 def _takes(a: np.ndarray, b: np.ndarray, bias: Any) -> bool:

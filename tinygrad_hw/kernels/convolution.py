@@ -20,32 +20,21 @@ right)); what is after the image may be negative, which leaves out the last rows
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from tinygrad_hw.backend import Array, array_module
+from tinygrad_hw.kernels import cpu_module
+from tinygrad_hw.kernels.images import Pair, batch_innermost, images_first, on_image
 
-Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 
 _BLOCK = 2**22, 2**26  # entries of the columns laid out at once, on the CPU and elsewhere
 _LEAST_BATCH = 8  # images: with fewer, most lanes of the vectors would be empty
 _LEAST = 2**15  # multiply-adds: below, calling takes the time
 _IMAGES = 32  # of a block at least, if there are: what is copied from one place is that long at least
-
-
-@cache
-def _cpu() -> Any:
-    """See :mod:`tinygrad_hw.kernels.cpu_convolution`; None without Numba, or AVX-512 in the processor."""
-    try:
-        module = importlib.import_module("tinygrad_hw.kernels.cpu_convolution")
-    except ImportError:
-        return None
-    return module if module.AVAILABLE else None
 
 
 def _fast(images: Array, *others: Array, work: int) -> Any:
@@ -55,7 +44,7 @@ def _fast(images: Array, *others: Array, work: int) -> Any:
     """
     if any(type(array) is not np.ndarray or array.dtype != np.float32 for array in (images, *others)):
         return None
-    return _cpu() if len(images) >= _LEAST_BATCH and work >= _LEAST else None
+    return cpu_module("cpu_convolution") if len(images) >= _LEAST_BATCH and work >= _LEAST else None
 
 
 def correlate(
@@ -112,7 +101,7 @@ def generic_correlate(
         out[:, rows, :, batch] = product.reshape(out.shape[0], rows.stop - rows.start, width, -1)
     if bias is not None:
         out += bias.reshape(-1, 1, 1, 1)
-    return out.transpose(3, 0, 1, 2)
+    return images_first(out)
 
 
 def generic_correlate_by_input(
@@ -129,7 +118,7 @@ def generic_correlate_by_input(
         part = grad[:, rows, :, batch].reshape(groups, matrices.shape[2], -1)
         shape = channels, *kernel, rows.stop - rows.start, width, -1
         _add_up((matrices @ part).reshape(shape), out, stride, padding, dilation, rows, batch)
-    return out.transpose(3, 0, 1, 2)
+    return images_first(out)
 
 
 def generic_correlate_by_weight(
@@ -165,12 +154,7 @@ def fold(columns: Array, size: Pair, kernel_size: Pair, stride: Pair, padding: P
     out = array_module(columns).zeros((channels, *size, batch), columns.dtype)
     columns = columns.transpose(1, 2, 0).reshape(channels, *kernel_size, height, width, batch)
     _add_up(columns, out, stride, padding, dilation, slice(0, height), slice(0, batch))
-    return out.transpose(3, 0, 1, 2)
-
-
-def batch_innermost(x: Array) -> Array:
-    """x (N, C, H, W) as a contiguous (C, H, W, N): itself where its memory is in that order, else a copy."""
-    return array_module(x).ascontiguousarray(x.transpose(1, 2, 3, 0))
+    return images_first(out)
 
 
 def _blocks(xp: Any, column: int, shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
@@ -192,8 +176,9 @@ def _lay_out(
     make = xp.zeros if max(map(max, padding)) > 0 else xp.empty
     shape = x.shape[0], *kernel, rows.stop - rows.start, width, batch.stop - batch.start
     columns = make(shape, x.dtype)
-    for i, j, there, here in _taps(kernel, stride, padding, dilation, x.shape[1:3], rows, width):
-        columns[:, i, j, there[0], there[1]] = x[:, here[0], here[1], batch]
+    before, among = (padding[0][0], padding[1][0]), (rows, slice(0, width))
+    for i, j, there, here in on_image(kernel, stride, before, dilation, x.shape[1:3], among):
+        columns[:, i, j, *there] = x[:, *here, batch]
     return columns
 
 
@@ -201,32 +186,6 @@ def _add_up(
     columns: Array, x: Array, stride: Pair, padding: Padding, dilation: Pair, rows: slice, batch: slice
 ) -> None:
     """The transpose of :func:`_lay_out`: each entry of a column is added to the entry of x that it came from."""
-    kernel, width = columns.shape[1:3], columns.shape[4]
-    for i, j, there, here in _taps(kernel, stride, padding, dilation, x.shape[1:3], rows, width):
-        x[:, here[0], here[1], batch] += columns[:, i, j, there[0], there[1]]
-
-
-def _taps(
-    kernel: Pair, stride: Pair, padding: Padding, dilation: Pair, size: Pair, rows: slice, width: int
-) -> Iterator[tuple[int, int, list[slice], list[slice]]]:
-    """For each entry (i, j) of a kernel the outputs of a block where it lies on the image, and the pixels under it."""
-    blocks = rows, slice(0, width)
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            spans = [
-                _span(tap * dilation[k] - padding[k][0], stride[k], size[k], blocks[k]) for k, tap in enumerate((i, j))
-            ]
-            if None not in spans:
-                yield i, j, [span[0] for span in spans if span], [span[1] for span in spans if span]
-
-
-def _span(offset: int, stride: int, size: int, block: slice) -> tuple[slice, slice] | None:
-    """Which outputs r of a block, counted from its start, have 0 <= r stride + offset < size, and those numbers."""
-    first = max(block.start, -(offset // stride))
-    last = min(block.stop, (size - 1 - offset) // stride + 1)
-    if last <= first:
-        return None
-    return (
-        slice(first - block.start, last - block.start),
-        slice(first * stride + offset, (last - 1) * stride + offset + 1, stride),
-    )
+    before, among = (padding[0][0], padding[1][0]), (rows, slice(0, columns.shape[4]))
+    for i, j, there, here in on_image(columns.shape[1:3], stride, before, dilation, x.shape[1:3], among):
+        x[:, *here, batch] += columns[:, i, j, *there]

@@ -19,7 +19,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from tinygrad_hw.backend import Array
-from tinygrad_hw.kernels import passes
+from tinygrad_hw.kernels.images import batch_innermost, images_first
 from tinygrad_hw.kernels.pool import kernel, longs, settings, share
 from tinygrad_hw.kernels.products import LEFT, RIGHT
 from tinygrad_hw.kernels.vectors import (
@@ -223,12 +223,9 @@ def _weights_part(job: int, part: int, who: int) -> None:
 _gathers = {block: _gather_kernel(block) for block in _BLOCKS} if AVAILABLE else {}
 
 
-def innermost(x: Array) -> Array:
-    """``x`` (N, C, H, W) itself, or a copy of it, as an array (C, H, W, N) whose last axis lies in one piece."""
-    if x.strides[0] == BYTES and min(x.strides) > 0:
-        return x.transpose(1, 2, 3, 0)
-    flat = np.ascontiguousarray(x).reshape(len(x), -1)
-    return passes.transpose(flat).reshape(*x.shape[1:], len(x))
+def _innermost(x: Array) -> Array:
+    """:func:`batch_innermost`, but what lies between one pixel's images and the next ones' may stay there."""
+    return x.transpose(1, 2, 3, 0) if x.strides[0] == BYTES and min(x.strides) > 0 else batch_innermost(x)
 
 
 def _packed(weight: Array, bias: Array | None, block: int) -> tuple[Array, Array]:
@@ -268,7 +265,7 @@ def _gathered(x: Array, weight: Array, bias: Array | None, axes: tuple[Axis, Axi
         plan.ctypes.data, x.ctypes.data, packed.ctypes.data, added.ctypes.data, out.ctypes.data, out.strides[0],
         images, groups, outputs, inputs * x.strides[0],
     )  # fmt: skip
-    return out.transpose(3, 0, 1, 2)
+    return images_first(out)
 
 
 def correlate(
@@ -280,7 +277,7 @@ def correlate(
         ((size + before + after - step * (k - 1) - 1) // jump + 1, size, k, jump, before, step, False)
         for size, k, jump, (before, after), step in zip(x.shape[2:], taps, stride, padding, dilation, strict=True)
     )
-    return _gathered(innermost(x), weight.reshape(groups, outputs // groups, inputs, -1), bias, (rows, columns))
+    return _gathered(_innermost(x), weight.reshape(groups, outputs // groups, inputs, -1), bias, (rows, columns))
 
 
 def correlate_by_input(
@@ -295,7 +292,7 @@ def correlate_by_input(
         )
     )
     turned = weight.reshape(groups, outputs // groups, inputs, -1).transpose(0, 2, 1, 3)
-    return _gathered(innermost(grad), turned, None, (rows, columns))
+    return _gathered(_innermost(grad), turned, None, (rows, columns))
 
 
 def correlate_by_weight(
@@ -311,7 +308,7 @@ def correlate_by_weight(
     )
     if too_long(rows, columns):
         return None
-    x, grad = innermost(x), innermost(grad)
+    x, grad = _innermost(x), _innermost(grad)
     column = images * BYTES
     if grad.strides[2] != column:
         grad = np.ascontiguousarray(grad)

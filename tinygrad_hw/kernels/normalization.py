@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_hw.backend import Array
-from tinygrad_hw.kernels.pooling import batch_innermost, cpu_module
-
-_FEWEST = 16  # images
-_LEAST = 2**15  # entries: below, loading Numba would take longer than it saves
+from tinygrad_hw.kernels import cpu_module
+from tinygrad_hw.kernels.images import FEWEST, LEAST, batch_innermost
 
 
 def _takes(x: Array, axes: tuple[int, ...], *others: Any) -> bool:
     """Whether there is a kernel: for batches of float32 images or sequences, normalised over all but axis 1."""
-    if type(x) is not np.ndarray or x.ndim < 3 or x.shape[0] < _FEWEST or x.size < _LEAST:
+    if type(x) is not np.ndarray or x.ndim < 3 or x.shape[0] < FEWEST or x.size < LEAST:
         return False
     if axes != (0, *range(2, x.ndim)) or any(each is not None and type(each) is not np.ndarray for each in others):
         return False

@@ -5,21 +5,18 @@ Which entry of its window was the greatest is kept as its number in the window, 
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_hw.backend import Array, array_module
+from tinygrad_hw.kernels import cpu_module
+from tinygrad_hw.kernels.images import FEWEST, LEAST, Pair, batch_innermost, images_first, on_image
 
-Pair = tuple[int, int]
 Key = tuple[slice, ...]
 
-_FEWEST = 16  # images: fewer make no vector
-_LEAST = 2**15  # entries: below, loading Numba would take longer than it saves
 _MOST = 2**8  # entries of a window: their numbers are kept in a byte
 
 
@@ -33,40 +30,14 @@ class Windows(NamedTuple):
     size: Pair  # how many windows there are along each axis
 
 
-@cache
-def cpu_module(name: str) -> Any:
-    """A module of CPU kernels; None without Numba."""
-    try:
-        return importlib.import_module(f"tinygrad_hw.kernels.{name}")
-    except ImportError:
-        return None
-
-
 def cpu_pooling(x: Array, size: Pair) -> Any:
     """See :mod:`tinygrad_hw.kernels.cpu_pooling`; None without Numba and for images that it is not for.
 
     ``size`` is that of the images before pooling, whether ``x`` are these or those after it.
     """
-    if type(x) is not np.ndarray or x.dtype != np.float32 or x.shape[0] < _FEWEST:
+    if type(x) is not np.ndarray or x.dtype != np.float32 or x.shape[0] < FEWEST:
         return None
-    return cpu_module("cpu_pooling") if math.prod(x.shape[:2]) * math.prod(size) >= _LEAST else None
-
-
-def batch_innermost(x: Array) -> Array:
-    """x (N, C, H, W) as (C, H, W, N) in one piece: itself where its memory is in that order, else a copy.
-
-    A kernel transposes a large array several times as fast as NumPy.
-    """
-    if x.dtype == np.float32 and x.strides[0] != x.itemsize and x.size >= _LEAST:
-        module = cpu_module("cpu_convolution")
-        if module is not None:
-            return np.ascontiguousarray(module.innermost(x))
-    return np.ascontiguousarray(x.transpose(1, 2, 3, 0))
-
-
-def images_first(x: Array) -> Array:
-    """x (C, H, W, N) seen as (N, C, H, W)."""
-    return x.transpose(3, 0, 1, 2)
+    return cpu_module("cpu_pooling") if math.prod(x.shape[:2]) * math.prod(size) >= LEAST else None
 
 
 def _axes(windows: Windows, size: Pair) -> Any:
@@ -146,16 +117,6 @@ def _first(windows: Windows) -> np.ndarray:
 
 def _entries(windows: Windows, size: Pair) -> Iterator[tuple[int, Key, Key]]:
     """Each entry's number, the windows where it lies on an image of that size, and the pixels under it."""
-    for i in range(windows.kernel[0]):
-        for j in range(windows.kernel[1]):
-            (r, y), (q, x) = (_span(windows, axis, tap, size[axis]) for axis, tap in enumerate((i, j)))
-            if r.stop > r.start and q.stop > q.start:
-                yield i * windows.kernel[1] + j, (slice(None), slice(None), r, q), (slice(None), slice(None), y, x)
-
-
-def _span(windows: Windows, axis: int, tap: int, size: int) -> tuple[slice, slice]:
-    """The windows along one axis whose entry ``tap`` lies on the image, and the pixels there."""
-    stride, offset = windows.stride[axis], tap * windows.dilation[axis] - windows.padding[axis]
-    first = max(0, -(offset // stride))
-    last = min(windows.size[axis], (size - 1 - offset) // stride + 1)
-    return slice(first, last), slice(first * stride + offset, (last - 1) * stride + offset + 1, stride)
+    all_windows = slice(0, windows.size[0]), slice(0, windows.size[1])
+    for i, j, here, there in on_image(*windows[:4], size, all_windows):
+        yield i * windows.kernel[1] + j, (slice(None), slice(None), *here), (slice(None), slice(None), *there)

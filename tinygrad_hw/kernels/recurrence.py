@@ -11,36 +11,28 @@ The logistic function is σ(a) = ½ tanh(½ a) + ½ here: one transcendental fun
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from tinygrad_hw.backend import Array, array_module
-from tinygrad_hw.kernels import cpu_products, product
+from tinygrad_hw.kernels import cpu_module, product
 
 Counts = tuple[int, ...]
 
 _LEAST = 2**20  # multiply-adds with the state: below, loading Numba and laying out weights takes longer than it saves
 
 
-@cache
-def _module() -> Any:
-    from tinygrad_hw.kernels import cpu_recurrence
-
-    return cpu_recurrence
-
-
 def _kernels(counts: Counts, weight: Array, *others: Any) -> Any:
     """The compiled forms, see :mod:`tinygrad_hw.kernels.cpu_recurrence`; None where they cannot take these arrays."""
-    if type(weight) is not np.ndarray or sum(counts) * weight.size < _LEAST or cpu_products() is None:
+    if type(weight) is not np.ndarray or sum(counts) * weight.size < _LEAST or cpu_module("products") is None:
         return None
     for array in (weight, *others):
         if array is not None and not (type(array) is np.ndarray and array.dtype == np.float32):
             return None
         if array is not None and not array.flags.c_contiguous:
             return None
-    return _module()
+    return cpu_module("cpu_recurrence")
 
 
 def _steps(counts: Counts, batch: int) -> Iterator[tuple[slice, slice]]:

@@ -13,7 +13,8 @@ from functools import cached_property
 import numpy as np
 
 from tinygrad_hw.backend import Array, array_module
-from tinygrad_hw.kernels.pooling import batch_innermost, cpu_pooling, images_first
+from tinygrad_hw.kernels.images import batch_innermost, images_first
+from tinygrad_hw.kernels.pooling import cpu_pooling
 
 Level = tuple[np.ndarray | None, np.ndarray, np.ndarray]
 

@@ -13,6 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from tinygrad_hw.kernels.images import span
+
 Axis = tuple[int, int, int, int, int, int, bool]  # outputs, sources, taps, stride, before, dilation, backwards
 _WORD = 8
 _HEAD = 8  # words before the first table
@@ -107,12 +109,8 @@ def gather_plan(
 def _seen(axis: Axis) -> list[tuple[int, int]]:
     """For each tap, the outputs first to last + 1 for which it falls inside the source."""
     outputs, sources, taps, stride, before, dilation, _ = axis
-    found = []
-    for k in range(taps):
-        reach = before - k * dilation
-        first = max(0, -(-reach // stride))
-        found.append((min(first, outputs), max(first, min(outputs, (sources - 1 + reach) // stride + 1))))
-    return found
+    spans = (span(k * dilation - before, stride, sources, slice(0, outputs)) for k in range(taps))
+    return [(0, 0) if found is None else (found[0].start, found[0].stop) for found in spans]
 
 
 @lru_cache(maxsize=_KEPT)

@@ -6,9 +6,10 @@ from typing import Any
 
 from tinygrad_hw import functional as F
 from tinygrad_hw.functional.checks import integers
-from tinygrad_hw.functional.convolution import Sizes
+from tinygrad_hw.functional.images import Sizes
 from tinygrad_hw.nn.linear import draw_weight_and_bias, make_parameter
 from tinygrad_hw.nn.module import Module
+from tinygrad_hw.nn.pooling import Windowed
 from tinygrad_hw.random import Stream
 from tinygrad_hw.tensor import Tensor
 
@@ -164,12 +165,17 @@ class ConvTranspose2d(_ConvTranspose):
     _axes = 2
 
 
-class Unfold(Module):
-    """The pixels under a kernel at each of its places, as columns: :func:`tinygrad_hw.functional.unfold`."""
+class Unfold(Windowed):
+    """The pixels under a kernel at each of its places, as columns: :func:`tinygrad_hw.functional.unfold`.
+
+    Raises TypeError for sizes that are not integers, ValueError for ones that are out of range.
+    """
+
+    _axes = 2
 
     def __init__(self, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1) -> None:
         super().__init__()
-        self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
+        self._set(kernel_size, stride, padding, dilation)
 
     def forward(self, x: Any) -> Any:
         return F.unfold(x, self.kernel_size, self.dilation, self.padding, self.stride)
@@ -179,15 +185,21 @@ class Unfold(Module):
         return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
 
-class Fold(Module):
-    """Columns added up to images of ``output_size``: :func:`tinygrad_hw.functional.fold`."""
+class Fold(Windowed):
+    """Columns added up to images of ``output_size``: :func:`tinygrad_hw.functional.fold`.
+
+    Raises TypeError for sizes that are not integers, ValueError for ones that are out of range.
+    """
+
+    _axes = 2
 
     def __init__(
         self, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
     ) -> None:
         super().__init__()
+        integers("Fold", "output_size", output_size, 2, 1)
         self.output_size = output_size
-        self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
+        self._set(kernel_size, stride, padding, dilation)
 
     def forward(self, x: Any) -> Any:
         return F.fold(x, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,11 @@ from tinygrad_hw.nn import init
 from tinygrad_hw.nn.linear import Dropout, make_parameter
 from tinygrad_hw.nn.module import Module
 from tinygrad_hw.tensor import Tensor
+
+
+def _check_eps(layer: Module, eps: float) -> None:
+    if not 0 < eps < math.inf:  # 0 would make a channel of equal entries 0 / 0
+        raise ValueError(f"{type(layer).__name__}: eps must be a finite number > 0, got {eps!r}")
 
 
 def _restart(weight: Tensor | None, bias: Tensor | None) -> None:
@@ -42,6 +48,7 @@ class BatchNorm(Module):
     ) -> None:
         super().__init__()
         integers(type(self).__name__, "num_features", num_features, 1, 1)
+        _check_eps(self, eps)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.weight = make_parameter((num_features,), dtype, device) if affine else None
@@ -116,14 +123,14 @@ class BatchNorm2d(BatchNorm):
 
     Args:
         num_features: C.
-        eps: ε, added to the variance.
+        eps: ε > 0, added to the variance.
         momentum: how much of each batch the running statistics take over; None: they are the mean over all batches.
         affine: whether weight (starting at 1) and bias (at 0) are learned; else there are none.
         track_running_stats: False keeps none, and the batch's are always used.
         dtype, device: of parameters and buffers.
 
-    Raises TypeError for a size that is not an integer, ValueError for one that is not positive and, when called, for an
-    input of another shape, or of one value per channel while training.
+    Raises TypeError for a size that is not an integer, ValueError for one that is not positive, an ε that is not and,
+    when called, for an input of another shape, or of one value per channel while training.
     """
 
     _shapes, _expected = (4,), "(N, C, H, W)"
@@ -134,13 +141,13 @@ class LayerNorm(Module):
 
     Args:
         normalized_shape: the sizes of these axes; an integer for one.
-        eps: ε, added to the variance.
+        eps: ε > 0, added to the variance.
         elementwise_affine: whether weight (starting at 1) and bias (at 0), of that shape, are learned.
         bias: whether there is a bias beside the weight.
         dtype, device: of the parameters.
 
-    Raises TypeError for sizes that are not integers, ValueError for ones that are not positive and, when called, for an
-    input of another shape.
+    Raises TypeError for sizes that are not integers, ValueError for ones that are not positive, an ε that is not and,
+    when called, for an input of another shape.
     """
 
     def __init__(
@@ -156,6 +163,7 @@ class LayerNorm(Module):
         super().__init__()
         listed = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
         integers("LayerNorm", "normalized_shape", listed, len(listed), 1)
+        _check_eps(self, eps)
         self.normalized_shape, self.eps, self.elementwise_affine = listed, eps, elementwise_affine
         self.weight = make_parameter(listed, dtype, device) if elementwise_affine else None
         self.bias = make_parameter(listed, dtype, device) if elementwise_affine and bias else None
@@ -179,12 +187,12 @@ class GroupNorm(Module):
     Args:
         num_groups: into which the channels are divided in order.
         num_channels: C, a multiple of it.
-        eps: ε, added to the variance.
+        eps: ε > 0, added to the variance.
         affine: whether weight (starting at 1) and bias (at 0), (C,), are learned; else there are none.
         dtype, device: of the parameters.
 
-    Raises TypeError for sizes that are not integers, ValueError for ones that are not positive or do not fit and, when
-    called, for an input of another shape.
+    Raises TypeError for sizes that are not integers, ValueError for ones that are not positive or do not fit, an ε that
+    is not positive and, when called, for an input of another shape.
     """
 
     def __init__(
@@ -200,6 +208,7 @@ class GroupNorm(Module):
         super().__init__()
         integers("GroupNorm", "num_groups", num_groups, 1, 1)
         integers("GroupNorm", "num_channels", num_channels, 1, 1)
+        _check_eps(self, eps)
         if num_channels % num_groups:
             raise ValueError(f"GroupNorm: {num_channels} channels cannot be divided into {num_groups} groups")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine

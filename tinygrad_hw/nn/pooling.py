@@ -6,18 +6,16 @@ from typing import Any
 
 from tinygrad_hw import functional as F
 from tinygrad_hw.functional.checks import integers
+from tinygrad_hw.functional.images import Sizes
 from tinygrad_hw.nn.module import Module
 
-Sizes = int | tuple[int, ...]
 
-
-class _Windowed(Module):
+class Windowed(Module):
     """What layers of windows have in common: their sizes, kept as they are given."""
 
     _axes: int
 
-    def _set(self, kernel_size: Sizes, stride: Sizes | None, padding: Sizes, dilation: Sizes = 1) -> None:
-        stride = kernel_size if stride is None else stride
+    def _set(self, kernel_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes = 1) -> None:
         for what, value, least in (
             ("kernel_size", kernel_size, 1),
             ("stride", stride, 1),
@@ -28,7 +26,7 @@ class _Windowed(Module):
         self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
 
 
-class _MaxPool(_Windowed):
+class _MaxPool(Windowed):
     def __init__(
         self,
         kernel_size: Sizes,
@@ -39,7 +37,7 @@ class _MaxPool(_Windowed):
         ceil_mode: bool = False,
     ) -> None:
         super().__init__()
-        self._set(kernel_size, stride, padding, dilation)
+        self._set(kernel_size, kernel_size if stride is None else stride, padding, dilation)
         self.ceil_mode = ceil_mode
 
     def forward(self, x: Any) -> Any:
@@ -72,7 +70,7 @@ class MaxPool2d(_MaxPool):
     _axes = 2
 
 
-class _AvgPool(_Windowed):
+class _AvgPool(Windowed):
     def __init__(
         self,
         kernel_size: Sizes,
@@ -82,7 +80,7 @@ class _AvgPool(_Windowed):
         count_include_pad: bool = True,
     ) -> None:
         super().__init__()
-        self._set(kernel_size, stride, padding)
+        self._set(kernel_size, kernel_size if stride is None else stride, padding)
         self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
 
     def forward(self, x: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_hw import functional as F
+from tinygrad_hw.functional.upsampling import check_settings
 from tinygrad_hw.nn.module import Module
 
 
@@ -17,15 +18,14 @@ class Upsample(Module):
         mode: "nearest", "bilinear" for images, "linear" for sequences.
         align_corners: of the last two; whether the first and the last pixels coincide.
 
-    Raises ValueError unless either ``size`` or ``scale_factor`` is given; when called, as that function.
+    Raises as that function: here for settings that make no sense, when called for ones that do not fit the images.
     """
 
     def __init__(
         self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
     ) -> None:
         super().__init__()
-        if (size is None) == (scale_factor is None):
-            raise ValueError(f"Upsample: expected either size or scale_factor, got {size!r} and {scale_factor!r}")
+        check_settings("Upsample", size, scale_factor, mode, align_corners)
         self.size, self.mode, self.align_corners = size, mode, align_corners
         several = isinstance(scale_factor, (tuple, list))
         self.scale_factor = (

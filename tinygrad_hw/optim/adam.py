@@ -63,7 +63,9 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         c = math.sqrt(1 - beta2**step)
         rate = group["lr"] * c / (1 - beta1**step)
-        kernels.cpu_kernels().adam(p, g, *states, shrink, decay, 1 - beta1, beta2, 1 - beta2, c * group["eps"], rate)
+        kernels.cpu_module("cpu").adam(
+            p, g, *states, shrink, decay, 1 - beta1, beta2, 1 - beta2, c * group["eps"], rate
+        )
 
     @staticmethod
     def _adam(group: dict[str, Any], step: int, p: Array, g: Array, states: list[Array], work: Array) -> None:

@@ -50,7 +50,7 @@ class SGD(Optimizer):
         self, group: dict[str, Any], step: int, p: Array, g: Array, states: list[Array], work: list[Array]
     ) -> None:
         if not work:
-            kernels.cpu_kernels().sgd(p, g, group["weight_decay"], group["lr"])
+            kernels.cpu_module("cpu").sgd(p, g, group["weight_decay"], group["lr"])
             return
         xp, (direction, product) = array_module(p), work
         g = decayed(group["weight_decay"], p, g, out=direction)
