@@ -143,6 +143,10 @@ def _add_data_commands(data: Parser) -> None:
     imported.add_argument("name", metavar="NAME")
     imported.add_argument("source", type=Path, metavar="FOLDER")
     imported.set_defaults(command=data_import)
+    from experiments.data.audio.build import add_arguments
+
+    built = commands.add_parser("build", help="make data in a course's layout from speech and noises of your own")
+    add_arguments(built.add_subparsers(metavar="NAME", required=True, parser_class=Parser))
 
 
 def seed(text: str) -> list[int]:
