@@ -116,6 +116,14 @@ def parser() -> Parser:
 
     data = commands.add_parser("data", help="see, download or import data")
     _add_data_commands(data)
+
+    from experiments.denoising.command import add_arguments as add_denoise
+    from experiments.spotting.command import add_arguments as add_spot
+    from experiments.verification.command import add_arguments as add_verify
+
+    add_denoise(commands)
+    add_verify(commands)
+    add_spot(commands)
     return top
 
 

@@ -160,7 +160,7 @@ def cell(value: Any) -> tuple[Markup, bool]:
         return value, False
     if isinstance(value, int | float) and not isinstance(value, bool):
         return number(f"{value:,}" if isinstance(value, int) else f"{value:.4g}"), True
-    return inline(str(value)), re.fullmatch(r"-|[\d.,]+ ?%?", str(value)) is not None
+    return inline(str(value)), re.fullmatch(r"-|[-\N{MINUS SIGN}]?[\d.,]+ ?%?", str(value)) is not None
 
 
 def number(text: str) -> Markup:

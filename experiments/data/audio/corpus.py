@@ -45,7 +45,7 @@ def speech(folder: Path) -> list[Recording]:
         listed = []
         for path in sound_files(folder):
             label = speaker_of(path.stem) or (path.relative_to(folder).parts[0] if path.parent != folder else "")
-            if label:
+            if label and not label.startswith("_"):  # _silence_ and _background_noise_ of Speech Commands are nobody
                 listed.append(Recording(label, path))
     if not listed:
         raise DataError(folder, "no sound file with a speaker, expected SPEAKER/*.flac or a manifest.csv")

@@ -1,0 +1,1 @@
+"""The parts of `backprop_through_time`: the bound, the tasks, training on them, and the report."""
