@@ -13,7 +13,8 @@ BIN := .venv/bin
 	touch $@
 
 .venv/%.stamp: pyproject.toml .venv/pip.stamp
-	$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	@echo "installing what '.[$*]' needs (see pyproject.toml); this takes minutes where little of it is cached"
+	@$(BIN)/python -m pip install --quiet --editable ".[$*]"
 	touch $@
 
 # One BLAS thread: on arrays this small, threads that wait for each other on a busy machine cost far more than they save.

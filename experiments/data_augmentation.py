@@ -42,7 +42,7 @@ class Config(Settings):
     train_examples: Annotated[int, Field(ge=20, description="pictures for training and validation")] = 6_000
     validation_examples: Annotated[int, Field(ge=10, description="of these, held out for validation")] = 2_000
     test_examples: Annotated[int, Field(ge=10, description="pictures for testing")] = 2_000
-    epochs: Annotated[int, Field(ge=1, le=100_000, description="passes over the training pictures")] = 80
+    epochs: Annotated[int, Field(ge=1, le=100_000, description="passes over the training pictures")] = 60
     last: Annotated[int, Field(ge=1, description="epochs at the end whose mean accuracy counts")] = 10
     batch: Annotated[int, Field(ge=1, description="pictures per step")] = 128
     learning_rate: Annotated[float, Field(gt=0, description="of Adam")] = 0.001

@@ -54,8 +54,11 @@ def save(path: PathLike, arrays: Mapping[str, np.ndarray | Tensor], metadata: Ma
         metadata: texts to store beside them.
 
     Raises:
+        TypeError: ``arrays`` is no mapping.
         SerializationError: a name, dtype or metadata entry that the format cannot hold, or the file cannot be written.
     """
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"save {path}: expected arrays by name, got {type(arrays).__name__}")
     library = _safetensors("save", path)
     # The library's NumPy writer copies memory as it lies, so each array is brought to C order first. (Not by
     # ascontiguousarray, which would give an array without axes one.)

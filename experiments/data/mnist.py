@@ -143,8 +143,8 @@ def _from_folder(data_dir: Path) -> Digits:
         raise DataError(
             data_dir,
             "holds no MNIST, expected mnist/train-images-idx3-ubyte.gz and three more: get them by "
-            f"`python -m experiments data download --data-dir {data_dir}`, or give no data folder to use the embedded "
-            "digits",
+            f"`python -m experiments data download mnist --data-dir {data_dir}`, or give no data folder to use the "
+            "embedded digits",
         )
     if missing:
         raise DataError(next(iter(paths.values())).parent, f"{missing[0]} is missing, expected all four idx files")
@@ -212,8 +212,10 @@ def import_folder(source: Path, data_dir: Path) -> str:
     Raises:
         DataError: whatever `load` would raise for `source`, or the target holds other digits; nothing is copied then.
     """
-    described = _from_folder(source).source
     wanted = find(source)
+    if source.is_dir() and not wanted:
+        raise DataError(source, f"holds no MNIST, expected {', '.join(PUBLISHED)}, each as it is or with .gz")
+    described = _from_folder(source).source
     target = data_dir / FOLDER
     present = find(data_dir)
     for name, path in present.items():

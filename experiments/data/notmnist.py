@@ -278,10 +278,14 @@ def import_folder(source: Path, data_dir: Path) -> str:
         One line that says which data these are.
 
     Raises:
-        DataError: whatever `load` would raise for `source`, or the target holds other letters; nothing is copied then.
+        DataError: whatever `load` would raise for `source`, a letter is missing, or the target holds other letters;
+            nothing is copied then.
     """
     data, wanted = load(source), find(source)
     assert wanted is not None  # load has found it
+    counts = np.bincount(data.labels, minlength=CLASSES)
+    if not counts.all():
+        raise DataError(wanted, f"0 letters {LETTERS[counts.argmin()]}, expected A to J")
     target, present = data_dir / FOLDER, find(data_dir)
     if present is not None:
         if _read(present).digest != data.digest:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from experiments.data import DataError
 
 from . import experiment as registry
-from .config import allowed, as_dict, changed, describe, plain, suggest
+from .config import Settings, allowed, as_dict, changed, describe, plain, suggest
 from .errors import DONE, INTERRUPTED, WRONG, Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def run_experiments(options: argparse.Namespace) -> int:
 
     names = sorted(registry.titles()) if options.names == ["all"] else list(dict.fromkeys(options.names))
     experiments = [registry.load(name) for name in names]
-    configs = [changed(experiment.profiles[options.profile], options.settings) for experiment in experiments]
+    configs = [_settings_of(experiment, options, alone=len(experiments) == 1) for experiment in experiments]
     jobs = prepare(
         list(zip(experiments, configs, strict=True)),
         profile=options.profile,
@@ -214,11 +214,20 @@ def run_experiments(options: argparse.Namespace) -> int:
     return carry_out_all(jobs, _ending, quiet=options.quiet)
 
 
+def _settings_of(experiment: registry.Experiment, options: argparse.Namespace, *, alone: bool) -> Settings:
+    """The profile's settings with those of the command line. Raises UserError, which says whose, if need be."""
+    try:
+        return changed(experiment.profiles[options.profile], options.settings)
+    except UserError as error:
+        raise UserError(str(error) if alone else f"{experiment.name}: {error}") from None
+
+
 def resume_run(options: argparse.Namespace) -> int:
     """`resume`."""
-    from .jobs import carry_out_all, reopen
+    from .jobs import carry_out_all, reopen, runs_in
 
-    return carry_out_all(list(map(reopen, dict.fromkeys(options.folders))), _ending, quiet=options.quiet)
+    folders = [run for folder in options.folders for run in runs_in(folder)]
+    return carry_out_all(list(map(reopen, dict.fromkeys(folders))), _ending, quiet=options.quiet)
 
 
 def evaluate_run(options: argparse.Namespace) -> int:

@@ -57,7 +57,10 @@ def from_dict(kind: type[T], values: dict[str, Any]) -> T:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "settings"
         message = first["msg"][:1].lower() + first["msg"][1:]
-        raise UserError(f"setting {key}={_shown(values.get(key))}: {message}{_described(kind, key)}") from None
+        expected = f"; expected {allowed(kind)[key]}" if key in known else ""
+        raise UserError(
+            f"setting {key}={_shown(values.get(key))}: {message}{expected}{_described(kind, key)}"
+        ) from None
 
 
 def changed(config: Settings, assignments: list[str]) -> Settings:
@@ -87,7 +90,7 @@ def _value(text: str, hint: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return plain(value) if isinstance(value, str | list | tuple) else json.dumps(value)
 
 
 def plain(value: Any) -> str:

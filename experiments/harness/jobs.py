@@ -76,6 +76,12 @@ def prepare(
     return jobs
 
 
+def runs_in(path: Path) -> list[Path]:
+    """The folders of the runs that `--seeds` made in a folder; the folder itself where there are none."""
+    orders = [] if RunFolder(path).order.exists() else sorted(path.glob("seed*/run.json"))
+    return [order.parent for order in orders] or [path]
+
+
 def reopen(path: Path) -> Job:
     """The job of an earlier run. Raises UserError when the folder holds none, or one that cannot be read."""
     folder = RunFolder.existing(path)
@@ -101,6 +107,8 @@ def carry_out(job: Job, *, quiet: bool) -> int:
         progress.close()
     if outcome.verdicts:
         print(printed(outcome.verdicts))
+    elif job.order.check:
+        print(f"claims: none made in profile {job.order.profile}, so there is nothing to check")
     print(f"report: {job.folder.report}")
     if job.folder.path.parent == RUNS:
         write_index(RUNS)

@@ -158,9 +158,10 @@ def test_plain_progress_names_loop_epoch_values_and_time_left(
     assert re.search(r"^second  epoch 5/5  .*  done in 0:00$", err, re.MULTILINE)
 
 
-def test_check_decides_the_status(toy_only: Path) -> None:
+def test_check_decides_the_status(toy_only: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "toy", "--check"]) == 1
     assert cli.main(["run", "toy", "--profile", "smoke", "--check"]) == 0, "smoke makes no claim"
+    assert "claims: none made in profile smoke, so there is nothing to check\n" in capsys.readouterr().out
 
 
 def test_default_folders_never_collide_and_given_ones_are_refused(

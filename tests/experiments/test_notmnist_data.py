@@ -282,6 +282,11 @@ def test_import_of_damage_copies_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="row 11: label 10"):
         notmnist.import_folder(source, tmp_path / "target")
     assert not (tmp_path / "target").exists()
+    images, labels = draw()
+    source = write_npz(tmp_path / "without_d", images, np.where(labels == 3, 4, labels))
+    with pytest.raises(DataError, match="0 letters D, expected A to J"):
+        notmnist.import_folder(source, tmp_path / "target")
+    assert not (tmp_path / "target").exists()
 
 
 def test_download_says_where_to_get_them(tmp_path: Path) -> None:

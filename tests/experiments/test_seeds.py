@@ -54,11 +54,28 @@ def test_run_over_seeds(toy_only: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert f"{statistics.fmean(losses):.4g} ±" in page.text
 
 
+def test_resume_of_all_seeds(toy_only: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "toy", "--profile", "smoke", "--seeds", "2,0", "--out", "out", "--quiet"]) == 0
+    for seed in (0, 2):
+        (toy_only / f"out/seed{seed}/summary.json").unlink()
+    assert cli.main(["resume", "out", "--quiet"]) == 0
+    assert all((toy_only / f"out/seed{seed}/summary.json").exists() for seed in (0, 2))
+    (toy_only / "other" / "deeper").mkdir(parents=True)
+    assert cli.main(["resume", "other"]) == 2
+    assert "other: no run in this folder" in capsys.readouterr().err
+
+
 def test_several_experiments_and_seeds(toy_only: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "all", "--profile", "smoke", "--seeds", "3,4", "--out", "out", "--quiet"]) == 0
     found = sorted(str(path.parent.relative_to(toy_only / "out")) for path in toy_only.glob("out/**/summary.json"))
     assert found == ["other/seed3", "other/seed4", "toy/seed3", "toy/seed4"]
     assert capsys.readouterr().out.count("comparison: ") == 2
+
+
+def test_a_setting_that_one_of_several_lacks(toy_only: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "all", "--profile", "smoke", "--set", "depth=3", "--out", "out"]) == 2
+    assert "error: other: --set depth=3: no setting 'depth'" in capsys.readouterr().err
+    assert not (toy_only / "out").exists()
 
 
 @pytest.mark.parametrize(

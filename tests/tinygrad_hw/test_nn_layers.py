@@ -122,6 +122,7 @@ def test_float32_stays_float32():
             r"Linear\(in_features=784, out_features=100, bias=True\): expected 784 features .* of shape \(32, 100\)",
         ),
         (lambda: nn.Linear(2, 3)(tg.tensor(1.0)), ValueError, r"expected 2 features .* got an input of shape \(\)"),
+        (lambda: nn.Linear(2, 3)([1.0, 2.0]), TypeError, r"bias=True\): expected a Tensor, got list"),
         (lambda: nn.Linear(0, 3), ValueError, "Linear: in_features must be a positive integer, got 0"),
         (lambda: nn.Linear(3, 2.0), ValueError, "Linear: out_features must be a positive integer, got 2.0"),
         (lambda: nn.Bilinear(3, True, 2), ValueError, "Bilinear: in2_features must be a positive integer, got True"),

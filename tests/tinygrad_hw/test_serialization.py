@@ -72,6 +72,11 @@ def test_tensors_and_metadata(tmp_path):
     assert load(path) == {} and load_metadata(path) == {}
 
 
+def test_what_has_no_names_is_refused(tmp_path):
+    with pytest.raises(TypeError, match=r"x\.safetensors: expected arrays by name, got list"):
+        tg.save(tmp_path / "x.safetensors", [np.ones(2)])
+
+
 def test_pytorch_reads_what_we_write(tmp_path):
     torch = pytest.importorskip("torch")
     from safetensors.torch import load_file

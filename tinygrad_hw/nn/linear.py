@@ -75,6 +75,8 @@ class Linear(Module):
         draw_weight_and_bias(self.weight, self.bias, stream)
 
     def forward(self, x: Any) -> Tensor:
+        if not hasattr(x, "shape"):
+            raise TypeError(f"Linear({self.extra_repr()}): expected a Tensor, got {type(x).__name__}")
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise ValueError(
                 f"Linear({self.extra_repr()}): expected {self.in_features} features on the last axis, got an input of "
