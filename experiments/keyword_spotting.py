@@ -123,7 +123,7 @@ def evaluate_saved(run: Run[Config]) -> None:
     for name in ("all", "none"):
         found = {"": [], "_5db": []}  # type: dict[str, list[float]]
         for seed in range(run.config.seeds):
-            net = new_net(run, len(data.names), data.rate, seed)
+            net = new_net(run, len(data.names), data.rate, seed, run.stream("masks"))
             run.load_model(f"{name}-seed{seed}", net)
             for suffix, test in (("", "clean"), ("_5db", "5db")):
                 answers = tests[test].held.logits(net).argmax(axis=1)

@@ -195,7 +195,7 @@ EXPERIMENT = Experiment(
             train=2, validation=1, test=1, seconds=2.0, hidden=16, excerpt=24, piece=6, batch=2, excerpts=4, epochs=2
         ),
         "demo": Config(train=32, seconds=12.0, hidden=128, batch=4, epochs=12, learning_rate=5e-3),
-        "full": Config(),
+        "full": Config(dropout=0.3),
     },
     claims=(
         Claim(

@@ -61,7 +61,7 @@ def _find(run: Any, options: argparse.Namespace) -> None:
     from .training import new_net, probabilities
 
     names = (*keywords.KEYWORDS, keywords.UNKNOWN, keywords.SILENCE)
-    net = new_net(run, len(names), RATE, 0)
+    net = new_net(run, len(names), RATE, 0, run.stream("masks"))
     run.load_model("all-seed0", net)
     found = sound.read(options.source, RATE)
     for note in found.notes:

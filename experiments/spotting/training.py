@@ -92,12 +92,12 @@ def strengths_of(config: "Config") -> Strengths:
     return Strengths(config.speed, config.shift, config.scaling, config.noise_share, config.ratios)
 
 
-def new_net(run: "Run[Config]", classes: int, rate: int, seed: int) -> nn.Sequential:
-    """The net with its first weights, which depend on the seed alone."""
+def new_net(run: "Run[Config]", classes: int, rate: int, seed: int, masks: Stream) -> nn.Sequential:
+    """The net with its first weights, which depend on the seed alone, and the stream of its dropout."""
     config = run.config
     width = frames(round(config.seconds * rate), rate)
-    streams = run.stream(f"init {seed}"), run.stream(f"masks {seed}")
-    return build(classes, width, config.channels, config.hidden, config.dropout, *streams).to(device=run.device)
+    init = run.stream(f"init {seed}")
+    return build(classes, width, config.channels, config.hidden, config.dropout, init, masks).to(device=run.device)
 
 
 class Learner:
@@ -107,16 +107,16 @@ class Learner:
         config = run.config
         self.maker = Maker(data.train, data.names, data.rate, RECIPES[recipe], strengths_of(config))
         self._rate, self._device, self._batches = data.rate, run.device, run.stream(f"batches {seed}")
-        self._hidden = run.stream(f"hidden {seed}")
+        self._hidden, self._dropout = run.stream(f"hidden {seed}"), run.stream(f"masks {seed}")
         self._masks = config.masks if RECIPES[recipe].augmentation else (0, 0)
-        self.net = new_net(run, len(data.names), data.rate, seed)
+        self.net = new_net(run, len(data.names), data.rate, seed, self._dropout)
         self._optimizer = optim.Adam(self.net.parameters(), lr=config.learning_rate)
         steps = config.epochs * -(-len(self.maker) // config.batch)
         self._schedule = optim.OneCycleLR(self._optimizer, config.learning_rate, steps)
 
     def tracked(self) -> dict[str, Any]:
         """What a step changes."""
-        streams = {"batches": self._batches, "hidden": self._hidden}
+        streams = {"batches": self._batches, "hidden": self._hidden, "dropout": self._dropout}
         return {"net": self.net, "optimizer": self._optimizer, "schedule": self._schedule, **streams}
 
     def step(self, size: int) -> float:

@@ -26,6 +26,7 @@ from tinygrad_hw import functional as F
 from tinygrad_hw import nn
 from tinygrad_hw.random import Stream
 
+from .runs import CrashError, metrics_of
 from .test_cli import one_error_line
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
@@ -37,10 +38,6 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("smoke") / "run"
     assert cli.main([*RUN, "--check", "--out", str(path)]) == 0
     return path
-
-
-def metrics_of(path: Path) -> dict[str, float]:
-    return dict(json.loads((path / "summary.json").read_text())["metrics"])
 
 
 def test_smoke_run(smoke: Path) -> None:
@@ -245,10 +242,6 @@ def test_explosion_ends_a_training_and_is_counted(tmp_path: Path) -> None:
     assert len(ended) == 1 and ended[0]["norm"] == training.NORM_LIMIT
     for name, state in Checkpoint.load(tmp_path / "checkpoint.safetensors").loops.items():
         assert all(np.isfinite(array).all() for array in state.arrays.values()), name
-
-
-class CrashError(Exception):
-    pass
 
 
 def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

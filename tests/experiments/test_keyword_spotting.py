@@ -23,6 +23,7 @@ from experiments.spotting.training import Learner, Questions, in_noise
 from tests import strict_backend
 from tinygrad_hw.random import Stream
 
+from .runs import CrashError, metrics_of
 from .test_cli import one_error_line
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
@@ -42,10 +43,6 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data() -> Keywords:
     return keywords.load(None, speakers=10)
-
-
-def metrics_of(path: Path) -> dict[str, float]:
-    return dict(json.loads((path / "summary.json").read_text())["metrics"])
 
 
 def part(counts: tuple[int, ...] = (30, 10, 5, 5), size: int = 400) -> Clips:
@@ -74,7 +71,7 @@ def test_smoke_run(smoke: Path) -> None:
     page = Page(html := (smoke / "report.html").read_text(encoding="utf-8"))
     assert_loads_nothing(html)
     assert_accessible(page)
-    assert len(page.all("figure")) == 8
+    assert len(page.all("figure")) == 9
     assert len(page.all("audio")) == 5 + 8
     assert "nan" not in page.text.split()
 
@@ -267,10 +264,6 @@ def test_spot_refuses(smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         assert "no such model" in one_error_line(capsys)
     finally:
         (tmp_path / "kept").rename(smoke / "models" / "all-seed0.safetensors")
-
-
-class CrashError(Exception):
-    pass
 
 
 def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from tests import strict_backend
 from tinygrad_hw import serialization
 
 from .data.audio import sound_files
+from .runs import CrashError
 from .test_cli import one_error_line
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
@@ -108,10 +109,6 @@ def test_speech_commands_before_librispeech(tmp_path: Path) -> None:
         assert cli.main([*RUN, *settings, "--data-dir", str(tmp_path), "--out", str(out)]) == 0
         source = json.loads((out / "summary.json").read_text())["data"]["speakers"]["source"]
         assert source.startswith(f"{wanted}: 6 training and 3 test speakers with 4 utterances")
-
-
-class CrashError(Exception):
-    pass
 
 
 def test_crashes_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

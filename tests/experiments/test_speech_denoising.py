@@ -26,6 +26,7 @@ from tinygrad_hw.gradcheck import gradcheck
 from tinygrad_hw.random import Stream
 
 from .data.audio import sound_files
+from .runs import CrashError
 from .test_cli import one_error_line
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
@@ -284,10 +285,6 @@ def test_the_courses_files_whose_test_sources_nobody_has(tmp_path: Path) -> None
     assert "validation mixtures of" in text
     with zipfile.ZipFile(out / "recovered.zip") as archive:
         assert len(archive.namelist()) == 10
-
-
-class CrashError(Exception):
-    pass
 
 
 def test_crashes_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
