@@ -136,7 +136,7 @@ EXPERIMENT = Experiment(
     title="Keyword spotting: ten words out of a second of sound, and what the making of a mini-batch does for it",
     profiles={
         "smoke": Config(epochs=1, speakers=10, channels=(2, 3), hidden=8),
-        "demo": Config(),
+        "demo": Config(epochs=20, batch=25, learning_rate=0.01, dropout=0.1, masks=(2, 2)),
         "full": Config(
             epochs=30,
             batch=100,
