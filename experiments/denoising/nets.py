@@ -54,6 +54,16 @@ class Denoiser(nn.Module):
         """Sets what the logarithms are brought to a common scale by; both of K numbers."""
         self.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
 
+    def features(self, magnitudes: Array) -> Tensor:
+        """What the layers get for magnitudes T x B x K."""
+        x: Tensor = self.enter((F.log(Tensor(magnitudes) + FLOOR) - self.mean) / self.deviation)
+        return x
+
+    def read(self, outputs: Tensor) -> Tensor:
+        """Logits T x B x K of what the hidden layers give."""
+        logits: Tensor = self.output(self.leave(outputs))
+        return logits
+
     def forward(self, magnitudes: Array, state: Any = None, lengths: np.ndarray | None = None) -> tuple[Tensor, Any]:
         """Logits T x B x K and, of a recurrent net, the state after the last frame.
 
@@ -62,9 +72,9 @@ class Denoiser(nn.Module):
             state: of the frames before; None at the beginning.
             lengths: frames of each sentence; what lies beyond is never read.
         """
-        x: Any = self.enter((F.log(Tensor(magnitudes) + FLOOR) - self.mean) / self.deviation)
+        x: Any = self.features(magnitudes)
         if isinstance(self.hidden, nn.Sequential):
             x = self.hidden(x)
         else:
             x, state = self.hidden(x, state, lengths)
-        return self.output(self.leave(x)), state
+        return self.read(x), state

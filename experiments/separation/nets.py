@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.denoising.nets import FLOOR, Denoiser
+from experiments.denoising.nets import Denoiser
 from tinygrad_hw import Tensor, nn
 from tinygrad_hw import functional as F
 from tinygrad_hw.backend import Array
@@ -48,18 +48,7 @@ class Separator(Denoiser):
         h, c = (F.expand(each, (each.shape[0], batch, each.shape[2])) for each in (self.first_h, self.first_c))
         return h, c
 
-    def features(self, magnitudes: Array) -> Tensor:
-        """What the recurrent layers get for magnitudes T x B x K."""
-        x: Tensor = self.enter((F.log(Tensor(magnitudes) + FLOOR) - self.mean) / self.deviation)
-        return x
-
-    def read(self, outputs: Tensor) -> Tensor:
-        """Logits T x B x K of what the recurrent layers give."""
-        logits: Tensor = self.output(self.leave(outputs))
-        return logits
-
     def forward(self, magnitudes: Array, state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
         """Logits T x B x K and the state after the last frame; without a state, from the first one."""
         state = self.start(magnitudes.shape[1]) if state is None else state
-        outputs, state = self.layer(self.features(magnitudes), state, lengths)
-        return self.read(outputs), state
+        return super().forward(magnitudes, state, lengths)

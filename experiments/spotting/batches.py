@@ -1,5 +1,6 @@
 """How a mini-batch of sounds is made: nine techniques, each a switch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -140,19 +141,25 @@ class Maker:
 
     def _noise(self, sounds: np.ndarray, labels: np.ndarray, level: np.ndarray, stream: Stream) -> np.ndarray:
         """A stretch of a background for each sound: in a wanted ratio to it, or as loud as it happens to be."""
-        size = sounds.shape[1]
-        which, where = stream.uniform((2, len(sounds)), dtype=np.float64)
-        pieces = np.empty_like(sounds)
-        for row, (kind, place) in enumerate(zip(which, where, strict=True)):
-            recording = self._backgrounds[int(kind * len(self._backgrounds))]
-            first = int(place * max(1, len(recording) - size))
-            pieces[row] = np.resize(recording[first : first + size], size)
+        pieces = stretches(self._backgrounds, sounds, stream)
         gains = level  # of the recording's own level
         if self._recipe.control:
             low, high = self._strengths.ratios
             controlled = ratio_gains(sounds, pieces, low + (high - low) * level)
             gains = np.where(labels == self._silence, level, controlled)  # nobody speaks: no ratio to control
         return pieces * gains[:, None].astype(np.float32)
+
+
+def stretches(backgrounds: Sequence[np.ndarray], sounds: np.ndarray, stream: Stream) -> np.ndarray:
+    """For each of the sounds, N x samples, as much of a background, drawn with its place; a short one repeats."""
+    size = sounds.shape[1]
+    which, where = stream.uniform((2, len(sounds)), dtype=np.float64)
+    pieces = np.empty_like(sounds)
+    for row, (kind, place) in enumerate(zip(which, where, strict=True)):
+        recording = backgrounds[int(kind * len(backgrounds))]
+        first = int(place * max(1, len(recording) - size))
+        pieces[row] = np.resize(recording[first : first + size], size)
+    return pieces
 
 
 def placed(sounds: np.ndarray, lengths: np.ndarray, speed: np.ndarray, start: np.ndarray, *, zeros: bool) -> np.ndarray:

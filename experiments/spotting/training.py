@@ -14,7 +14,7 @@ from tinygrad_hw import nn, optim
 from tinygrad_hw.backend import to_device, to_numpy
 from tinygrad_hw.random import Stream
 
-from .batches import RECIPES, Batch, Maker, Strengths, ratio_gains
+from .batches import RECIPES, Batch, Maker, Strengths, ratio_gains, stretches
 from .nets import build, frames, heard, masked
 
 if TYPE_CHECKING:
@@ -54,14 +54,7 @@ class Questions:
 
 def in_noise(clips: Clips, data: Keywords, ratio: float, stream: Stream) -> np.ndarray:
     """Every clip with a stretch of this part's noises, speech to noise in a ratio in decibels; silence as it is."""
-    size = clips.clips.shape[1]
-    recordings = list(clips.backgrounds.values())
-    which, where = stream.uniform((2, len(clips.clips)), dtype=np.float64)
-    pieces = np.empty_like(clips.clips)
-    for row, (kind, place) in enumerate(zip(which, where, strict=True)):
-        recording = recordings[int(kind * len(recordings))]
-        first = int(place * max(1, len(recording) - size))
-        pieces[row] = np.resize(recording[first : first + size], size)
+    pieces = stretches(list(clips.backgrounds.values()), clips.clips, stream)
     gains = np.where(clips.labels == data.names.index(SILENCE), 0.0, ratio_gains(clips.clips, pieces, ratio))
     return np.asarray(clips.clips + pieces * gains[:, None].astype(np.float32))
 

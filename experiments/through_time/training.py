@@ -108,13 +108,7 @@ def learn_echo(run: "Run[Config]", start: str, way: Way, seed: int) -> Trained:
     config, net, data = run.config, new_echo_net(run, start, seed), run.stream(f"symbols {seed}")
     optimizer = optim.Adam(net.parameters(), lr=config.learning_rate)
     tracked = {"net": net, "optimizer": optimizer, "data": data}
-    loop = run.loop(
-        f"echo-{start}-{way.name}-seed{seed}",
-        tracked,
-        epochs=-(-config.echo_updates // EPOCH),
-        examples=EPOCH * config.batch,
-        batch=config.batch,
-    )
+    loop = _loop(run, f"echo-{start}-{way.name}-seed{seed}", tracked, config.echo_updates)
     for step in loop:
         inputs, symbols = on_device(run.device, *echo(data, config.echo_steps, config.batch))
         optimizer.zero_grad()
@@ -130,13 +124,7 @@ def learn_adding(run: "Run[Config]", start: str, seed: int) -> Trained:
     config, net, data = run.config, new_adding_net(run, start, seed), run.stream(f"numbers {seed}")
     optimizer = optim.Adam(net.parameters(), lr=config.learning_rate)
     tracked = {"net": net, "optimizer": optimizer, "data": data}
-    loop = run.loop(
-        f"adding-{start}-seed{seed}",
-        tracked,
-        epochs=-(-config.adding_updates // EPOCH),
-        examples=EPOCH * config.batch,
-        batch=config.batch,
-    )
+    loop = _loop(run, f"adding-{start}-seed{seed}", tracked, config.adding_updates)
     for step in loop:
         inputs, sums = adding(data, config.adding_steps, config.batch)
         optimizer.zero_grad()
@@ -167,13 +155,7 @@ def learn_clipped(run: "Run[Config]", units: str, clipping: str, seed: int) -> T
     rate = config.clip_rates[list(UNITS).index(units)]
     optimizer, state = optim.SGD(net.parameters(), lr=rate), {"exploded": 0}
     tracked = {"net": net, "optimizer": optimizer, "data": data, "state": state}
-    loop = run.loop(
-        f"clip-{units}-{clipping}-seed{seed}",
-        tracked,
-        epochs=-(-config.clip_updates // EPOCH),
-        examples=EPOCH * config.batch,
-        batch=config.batch,
-    )
+    loop = _loop(run, f"clip-{units}-{clipping}-seed{seed}", tracked, config.clip_updates)
     for step in loop:
         loss, norm = LIMIT, NORM_LIMIT
         if not state["exploded"]:

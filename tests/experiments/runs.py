@@ -15,11 +15,26 @@ class CrashError(Exception):
 def dying(function: Callable[..., Any], left: list[int]) -> Callable[..., Any]:
     """`function`, which crashes once it has been called as often as `left` says; more may be granted there."""
 
-    def called(*arguments: Any) -> Any:
+    def called(*arguments: Any, **named: Any) -> Any:
         left[0] -= 1
         if left[0] < 0:
             raise CrashError
-        return function(*arguments)
+        return function(*arguments, **named)
+
+    return called
+
+
+def dying_after(function: Callable[..., Any], deaths: list[int]) -> Callable[..., Any]:
+    """`function`, which crashes after the calls of these numbers, counted from 1: what they did is lost."""
+    made = 0
+
+    def called(*arguments: Any, **named: Any) -> Any:
+        nonlocal made
+        value = function(*arguments, **named)
+        made += 1
+        if made in deaths:
+            raise CrashError
+        return value
 
     return called
 

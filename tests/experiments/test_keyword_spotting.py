@@ -14,7 +14,6 @@ import tinygrad_hw as tg
 from experiments.data.audio import keywords
 from experiments.data.audio.keywords import SILENCE, UNKNOWN, Clips, Keywords
 from experiments.harness import cli
-from experiments.harness.checkpoint import Checkpoint
 from experiments.keyword_spotting import RATE
 from experiments.spotting import nets
 from experiments.spotting.batches import RECIPES, TECHNIQUES, Maker, Recipe, Strengths, placed, ratio_gains
@@ -23,7 +22,7 @@ from experiments.spotting.training import Learner, Questions, in_noise
 from tests import strict_backend
 from tinygrad_hw.random import Stream
 
-from .runs import CrashError, metrics_of
+from .runs import CrashError, assert_same_run, dying, metrics_of
 from .test_cli import one_error_line
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
@@ -267,15 +266,8 @@ def test_spot_refuses(smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step, left = Learner.step, [3]
-
-    def dying(learner: Learner, size: int) -> float:
-        left[0] -= 1
-        if left[0] < 0:
-            raise CrashError
-        return step(learner, size)
-
-    monkeypatch.setattr(Learner, "step", dying)
+    left = [3]
+    monkeypatch.setattr(Learner, "step", dying(Learner.step, left))
     path = tmp_path / "run"
     begin: Callable[[], int] = lambda: cli.main([*RUN, "--set", "checkpoint_steps=1", "--out", str(path)])
     with pytest.raises(CrashError):
@@ -285,14 +277,7 @@ def test_a_crash_leaves_no_trace(smoke: Path, tmp_path: Path, monkeypatch: pytes
         cli.main(["resume", str(path), "--quiet"])
     left[0] = 10**6
     assert cli.main(["resume", str(path), "--quiet"]) == 0
-    assert (path / "metrics.jsonl").read_bytes() == (smoke / "metrics.jsonl").read_bytes()
-    loops, others = (Checkpoint.load(folder / "checkpoint.safetensors").loops for folder in (path, smoke))
-    assert loops.keys() == others.keys()
-    for name, state in loops.items():
-        for key, array in state.arrays.items():
-            assert array.tobytes() == others[name].arrays[key].tobytes(), (name, key)
-    found, expected = ({k: v for k, v in metrics_of(p).items() if "seconds" not in k} for p in (path, smoke))
-    assert found == expected
+    assert_same_run(path, smoke)
 
 
 def test_on_a_device_that_refuses_to_mix_with_numpy(tmp_path: Path, smoke: Path) -> None:

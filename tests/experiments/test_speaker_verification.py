@@ -11,14 +11,13 @@ import pytest
 
 from experiments.data.audio import speakers
 from experiments.harness import cli
-from experiments.harness.checkpoint import Checkpoint
 from experiments.speaker_verification import EXPERIMENT
 from experiments.verification.training import TRANSFORM, Learner
 from tests import strict_backend
 from tinygrad_hw import serialization
 
 from .data.audio import sound_files
-from .runs import CrashError
+from .runs import CrashError, assert_same_run, dying_after, loops_of
 from .test_cli import one_error_line
 from .test_report import Page, assert_accessible, assert_loads_nothing
 
@@ -116,31 +115,16 @@ def test_crashes_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     settings = ["--set", "epochs=3", "--set", "checkpoint_steps=1"]
     whole, crashed = tmp_path / "whole", tmp_path / "crashed"
     assert cli.main([*RUN, *settings, "--out", str(whole)]) == 0
-    step, made, deaths = Learner.step, [0, 0], [1, 4, 8, 9, 15, 24]
-
-    def dying(learner: Learner, chosen: np.ndarray) -> float:
-        value = step(learner, chosen)  # dies after the update, which is lost
-        made[0] += 1
-        if made[1] < len(deaths) and made[0] == deaths[made[1]]:
-            made[1] += 1
-            raise CrashError
-        return value
-
-    monkeypatch.setattr(Learner, "step", dying)
+    deaths = [1, 4, 8, 9, 15, 24]
+    monkeypatch.setattr(Learner, "step", dying_after(Learner.step, deaths))
     with pytest.raises(CrashError):
         cli.main([*RUN, *settings, "--out", str(crashed)])
     for _ in deaths[1:]:
         with pytest.raises(CrashError):
             cli.main(["resume", str(crashed), "--quiet"])
     assert cli.main(["resume", str(crashed), "--quiet"]) == 0
-    assert (crashed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    left, right = (Checkpoint.load(path / "checkpoint.safetensors").loops for path in (whole, crashed))
-    assert list(left) == list(right) == ["first-fold1", "first-fold2", "all-fold1", "all-fold2"]
-    for name, loop in left.items():
-        assert loop.tracked == right[name].tracked
-        assert loop.arrays.keys() == right[name].arrays.keys()
-        for key, array in loop.arrays.items():
-            assert array.tobytes() == right[name].arrays[key].tobytes(), (name, key)
+    assert_same_run(crashed, whole)
+    assert list(loops_of(crashed)) == ["first-fold1", "first-fold2", "all-fold1", "all-fold2"]
     for path in (whole / "models").iterdir():
         assert (crashed / "models" / path.name).read_bytes() == path.read_bytes()
     found, expected = (json.loads((run / "summary.json").read_text())["metrics"] for run in (crashed, whole))

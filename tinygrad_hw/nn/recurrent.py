@@ -52,10 +52,22 @@ class _Weights(Module):
 class _Layers(_Weights):
     """One layer over another, each in one direction or both."""
 
-    def _set(
-        self, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool, dropout: float,
-        bidirectional: bool, stream: Stream | None, dropout_stream: Stream | None, dtype: Any, device: str | None,
-    ) -> None:  # fmt: skip
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        stream: Stream | None = None,
+        dropout_stream: Stream | None = None,
+        dtype: Any = None,
+        device: str | None = None,
+    ) -> None:
+        super().__init__()
         self._set_sizes(input_size, hidden_size, bias)
         (self.num_layers,) = integers(type(self).__name__, "num_layers", num_layers, 1, 1)
         if not 0 <= dropout <= 1:
@@ -168,11 +180,12 @@ class RNN(_Layers):
         dtype: Any = None,
         device: str | None = None,
     ) -> None:
-        super().__init__()
         check_nonlinearity("RNN", nonlinearity)
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+            stream=stream, dropout_stream=dropout_stream, dtype=dtype, device=device,
+        )  # fmt: skip
         self.nonlinearity = nonlinearity
-        settings = num_layers, bias, batch_first, dropout, bidirectional, stream, dropout_stream, dtype, device
-        self._set(input_size, hidden_size, *settings)
 
     def forward(self, input: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
         """The output and the final state, from the initial ``state`` (zeros if None), of sequences of ``lengths``.
@@ -199,25 +212,6 @@ class LSTM(_Layers):
 
     _gates = 4
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        *,
-        stream: Stream | None = None,
-        dropout_stream: Stream | None = None,
-        dtype: Any = None,
-        device: str | None = None,
-    ) -> None:
-        super().__init__()
-        settings = num_layers, bias, batch_first, dropout, bidirectional, stream, dropout_stream, dtype, device
-        self._set(input_size, hidden_size, *settings)
-
     def forward(self, input: Any, state: Any = None, lengths: Any = None) -> tuple[Any, tuple[Any, Any]]:
         """The output and the final (h, c), from the initial ``state`` (h, c); see :meth:`RNN.forward`."""
         given = [] if state is None else list(pair_of_states("LSTM", state))
@@ -233,25 +227,6 @@ class GRU(_Layers):
 
     _gates = 3
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        *,
-        stream: Stream | None = None,
-        dropout_stream: Stream | None = None,
-        dtype: Any = None,
-        device: str | None = None,
-    ) -> None:
-        super().__init__()
-        settings = num_layers, bias, batch_first, dropout, bidirectional, stream, dropout_stream, dtype, device
-        self._set(input_size, hidden_size, *settings)
-
     def forward(self, input: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
         """The output and the final state, from the initial ``state``; see :meth:`RNN.forward`."""
 
@@ -265,9 +240,17 @@ class GRU(_Layers):
 class _Cell(_Weights):
     """One step: input (B, input_size) or (input_size,), states (B, hidden_size) or (hidden_size,)."""
 
-    def _set_cell(
-        self, input_size: int, hidden_size: int, bias: bool, stream: Stream | None, dtype: Any, device: str | None
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        stream: Stream | None = None,
+        dtype: Any = None,
+        device: str | None = None,
     ) -> None:
+        super().__init__()
         self._set_sizes(input_size, hidden_size, bias)
         self._add_weights(self.input_size, "", dtype, device)
         self.reset_parameters(stream)
@@ -302,10 +285,9 @@ class RNNCell(_Cell):
         dtype: Any = None,
         device: str | None = None,
     ) -> None:
-        super().__init__()
         check_nonlinearity("RNNCell", nonlinearity)
+        super().__init__(input_size, hidden_size, bias, stream=stream, dtype=dtype, device=device)
         self.nonlinearity = nonlinearity
-        self._set_cell(input_size, hidden_size, bias, stream, dtype, device)
 
     def forward(self, input: Any, state: Any = None) -> Any:
         """The next state (B, hidden_size), from ``state`` (zeros if None)."""
@@ -319,19 +301,6 @@ class LSTMCell(_Cell):
 
     _gates = 4
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        *,
-        stream: Stream | None = None,
-        dtype: Any = None,
-        device: str | None = None,
-    ) -> None:
-        super().__init__()
-        self._set_cell(input_size, hidden_size, bias, stream, dtype, device)
-
     def forward(self, input: Any, state: Any = None) -> tuple[Any, Any]:
         """The next (h, c), each (B, hidden_size), from ``state`` (zeros if None)."""
         zeros = self._zeros(input)
@@ -342,19 +311,6 @@ class GRUCell(_Cell):
     """One step of :class:`GRU`: :func:`tinygrad_hw.functional.gru_cell`. Arguments and weights as :class:`RNNCell`."""
 
     _gates = 3
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        *,
-        stream: Stream | None = None,
-        dtype: Any = None,
-        device: str | None = None,
-    ) -> None:
-        super().__init__()
-        self._set_cell(input_size, hidden_size, bias, stream, dtype, device)
 
     def forward(self, input: Any, state: Any = None) -> Any:
         """The next state (B, hidden_size), from ``state`` (zeros if None)."""
